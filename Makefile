@@ -1,0 +1,81 @@
+# Everything that a developer calls. `make` alone lists it.
+
+CARGO ?= cargo
+# For example CARGO_FLAGS=--locked.
+CARGO_FLAGS ?=
+# The build profile of `run` and `run-standard`: dev or release.
+PROFILE ?= dev
+# What comes after `--` on the command line of the gateway, of the tests or of the benchmark.
+ARGS ?=
+# Where `run-standard` keeps its database.
+POSTGRES_DATA ?= .goclaw/postgres
+
+# A private PostgreSQL for the command that follows, unless there is one already.
+TEST_POSTGRES = $(if $(GOCLAW_TEST_POSTGRES_DSN),,scripts/with-postgres.sh)
+RUN_POSTGRES = $(if $(GOCLAW_POSTGRES_DSN),,scripts/with-postgres.sh --data $(POSTGRES_DATA))
+BUILD_PROFILE = $(if $(filter release,$(PROFILE)),--release,--profile $(PROFILE))
+
+.DEFAULT_GOAL := help
+.PHONY: help run run-standard build test bench fmt lint deny openapi docker
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  make run PROFILE=release, make test ARGS=name_of_a_test, make run ARGS="doctor"'
+
+run: ## Build the gateway and start it: edition lite, SQLite in ~/.goclaw/data
+	@GOCLAW_EDITION=lite GOCLAW_STORAGE_BACKEND=sqlite $(CARGO) run $(CARGO_FLAGS) $(BUILD_PROFILE) -p goclaw -- $(ARGS)
+
+run-standard: .goclaw/encryption.key .goclaw/gateway.token ## Build and start the edition standard with a private PostgreSQL
+	@$(CARGO) build $(CARGO_FLAGS) $(BUILD_PROFILE) -p goclaw
+	@echo 'The gateway token is in .goclaw/gateway.token, the database in $(POSTGRES_DATA).'
+	@GOCLAW_EDITION=standard GOCLAW_AUTO_UPGRADE=true \
+	GOCLAW_HOST="$${GOCLAW_HOST:-127.0.0.1}" \
+	GOCLAW_DATA_DIR="$${GOCLAW_DATA_DIR:-$(CURDIR)/.goclaw/data}" \
+	GOCLAW_WORKSPACE="$${GOCLAW_WORKSPACE:-$(CURDIR)/.goclaw/workspace}" \
+	GOCLAW_ENCRYPTION_KEY="$${GOCLAW_ENCRYPTION_KEY:-$$(cat .goclaw/encryption.key)}" \
+	GOCLAW_GATEWAY_TOKEN="$${GOCLAW_GATEWAY_TOKEN:-$$(cat .goclaw/gateway.token)}" \
+	$(RUN_POSTGRES) env -u GOCLAW_TEST_POSTGRES_DSN $(CARGO) run $(CARGO_FLAGS) $(BUILD_PROFILE) -p goclaw -- $(ARGS)
+
+# Made once, readable by their owner only. Whoever loses the key loses what was sealed with it.
+.goclaw/encryption.key:
+	@mkdir -p -m 755 .goclaw
+	@(umask 077 && od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n' >$@)
+
+.goclaw/gateway.token:
+	@mkdir -p -m 755 .goclaw
+	@(umask 077 && od -An -v -tx1 -N16 /dev/urandom | tr -d ' \n' >$@)
+
+build: ## Build the binary that is shipped: target/release/goclaw
+	$(CARGO) build $(CARGO_FLAGS) --release -p goclaw
+
+# The binaries are built with the whole workspace, so that the tests start what the same features make.
+test: ## Check format and lints, then run every test on both editions
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	$(CARGO) build $(CARGO_FLAGS) --workspace --bins
+	$(TEST_POSTGRES) $(CARGO) test $(CARGO_FLAGS) --workspace -- $(ARGS)
+
+bench: ## Measure the shipped binary on both editions and print a table
+	$(CARGO) build $(CARGO_FLAGS) --profile release -p goclaw
+	$(TEST_POSTGRES) $(CARGO) run $(CARGO_FLAGS) --release -p goclaw-tests --bin bench -- $(ARGS)
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+lint: ## Check format and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+
+deny: ## Check licences, banned crates and sources of the dependencies
+	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny' >&2; exit 1; }
+	$(CARGO) deny --all-features check licenses bans sources
+
+openapi: ## Write docs/openapi.json anew and say what changed
+	@before=$$(mktemp) && trap 'rm -f "$$before"' EXIT && { cp docs/openapi.json "$$before" 2>/dev/null || true; } && \
+	UPDATE_OPENAPI=1 $(CARGO) test $(CARGO_FLAGS) --workspace openapi && \
+	if cmp -s "$$before" docs/openapi.json; then echo 'docs/openapi.json was current.'; \
+	else diff -u "$$before" docs/openapi.json; echo 'docs/openapi.json was written.'; fi
+
+docker: ## Build the container image goclaw:latest
+	docker build -t goclaw:latest .

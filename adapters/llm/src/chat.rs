@@ -1,0 +1,172 @@
+//! A call: attempts until one is answered, then its events.
+
+use crate::{
+    retry::is_retryable,
+    sse::SseParser,
+    transport::{Failure, Transport},
+};
+use futures_util::{FutureExt, StreamExt, stream};
+use goclaw_ports::llm::{ChatEvent, ChatResponse, ChatStream, LlmError};
+use reqwest::{RequestBuilder, Response};
+use serde_json::Value;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+/// How often a request may be changed after the upstream has said what it does not take.
+const AMENDMENTS: u32 = 4;
+
+/// What an upstream reported inside an answer that began well.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Reported {
+    /// The status that the failure would have had.
+    pub(crate) code: Option<u16>,
+    pub(crate) text: String,
+}
+
+impl Reported {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { code: None, text: text.into() }
+    }
+}
+
+/// Turns the events of a stream into pieces of an answer.
+pub(crate) trait Decoder: Send {
+    /// Takes the data of one event. After its last event it puts a [`ChatEvent::Done`].
+    fn event(&mut self, data: &[u8], out: &mut VecDeque<ChatEvent>) -> Result<(), Reported>;
+    /// The connection ended: the answer, if all of it was there.
+    fn end(&mut self) -> Option<ChatResponse>;
+}
+
+/// One call in a vendor's dialect.
+pub(crate) trait Call: Send + Sync {
+    /// The request for a body.
+    fn request(&self, transport: &Transport, body: &Value) -> RequestBuilder;
+    /// Changes the body so that the upstream may take it, if the failure says how.
+    fn amend(&self, body: &mut Value, failure: &Failure) -> bool;
+    /// Reads an answer in one piece.
+    fn whole(&self, body: &[u8]) -> Result<ChatResponse, Reported>;
+    /// Reads an answer in pieces.
+    fn decoder(&self) -> Box<dyn Decoder>;
+}
+
+/// Makes the call. `asked` says whether the caller wants pieces, `streamed` whether the upstream sends them.
+pub(crate) fn chat(transport: Arc<Transport>, call: Box<dyn Call>, body: Value, asked: bool, streamed: bool) -> ChatStream {
+    let running = Running { transport, call, body, asked, streamed, attempt: 1, amendments: 0, pause: None, pending: VecDeque::new(), reading: None };
+    stream::unfold(Some(running), |running| async move {
+        let mut running = running?;
+        match running.next().await {
+            Ok(ChatEvent::Done(response)) => Some((Ok(ChatEvent::Done(response)), None)),
+            Ok(event) => Some((Ok(event), Some(running))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed()
+}
+
+struct Running {
+    transport: Arc<Transport>,
+    call: Box<dyn Call>,
+    body: Value,
+    asked: bool,
+    streamed: bool,
+    attempt: u32,
+    amendments: u32,
+    pause: Option<Duration>,
+    pending: VecDeque<ChatEvent>,
+    reading: Option<Reading>,
+}
+
+struct Reading {
+    answer: Response,
+    parser: SseParser,
+    decoder: Box<dyn Decoder>,
+}
+
+impl Running {
+    async fn next(&mut self) -> Result<ChatEvent, LlmError> {
+        loop {
+            if let Some(event) = self.pending.pop_front() {
+                return Ok(event);
+            }
+            if let Some(reading) = &mut self.reading {
+                reading.read(&self.transport, &mut self.pending).await?;
+                continue;
+            }
+            if let Some(pause) = self.pause.take() {
+                tokio::time::sleep(pause).await;
+            }
+            if let Err(failure) = self.begin().await {
+                self.fail(failure)?;
+            }
+        }
+    }
+
+    /// One attempt: afterwards there is something to read, or the whole answer is pending.
+    async fn begin(&mut self) -> Result<(), Failure> {
+        let transport = &self.transport;
+        // Without a stream nothing comes until the model has thought it all through.
+        let patience = if self.streamed { transport.idle } else { transport.idle * 5 / 2 };
+        let answer = transport.send(self.call.request(transport, &self.body), patience).await?;
+        if self.streamed {
+            self.reading = Some(Reading { answer, parser: SseParser::default(), decoder: self.call.decoder() });
+            return Ok(());
+        }
+        let body = transport.whole(answer, patience).await?;
+        let response = self.call.whole(&body).map_err(|reported| transport.errors.in_stream(reported.code, &reported.text))?;
+        if self.asked {
+            if !response.thinking.is_empty() {
+                self.pending.push_back(ChatEvent::Thinking(response.thinking.clone()));
+            }
+            if !response.content.is_empty() {
+                self.pending.push_back(ChatEvent::Text(response.content.clone()));
+            }
+        }
+        self.pending.push_back(ChatEvent::Done(Box::new(response)));
+        Ok(())
+    }
+
+    /// Arranges another attempt, or gives the failure up.
+    fn fail(&mut self, failure: Failure) -> Result<(), LlmError> {
+        if self.amendments < AMENDMENTS && self.call.amend(&mut self.body, &failure) {
+            self.amendments += 1;
+            self.attempt = 1;
+            return Ok(());
+        }
+        let policy = &self.transport.retry;
+        if self.attempt >= policy.attempts || !is_retryable(&failure.error) {
+            return Err(failure.error);
+        }
+        self.pause = Some(policy.pause(self.attempt, failure.error.retry_after, rand::random::<f64>()));
+        self.pending.push_back(ChatEvent::Retrying { attempt: self.attempt, max_attempts: policy.attempts, error: failure.error.text });
+        self.attempt += 1;
+        Ok(())
+    }
+}
+
+impl Reading {
+    async fn read(&mut self, transport: &Transport, out: &mut VecDeque<ChatEvent>) -> Result<(), LlmError> {
+        let chunk = transport.within(transport.idle, self.answer.chunk()).await?;
+        let mut reported = Ok(());
+        let decoder = &mut self.decoder;
+        let take = |data: &[u8]| {
+            if reported.is_ok() && !matches!(out.back(), Some(ChatEvent::Done(_))) {
+                reported = decoder.event(data, out);
+            }
+        };
+        let parsed = match &chunk {
+            Some(bytes) => self.parser.push(bytes, take),
+            None => self.parser.finish(take),
+        };
+        parsed.map_err(|error| transport.errors.told(&error.to_string()))?;
+        reported.map_err(|reported| transport.errors.in_stream(reported.code, &reported.text))?;
+        if matches!(out.back(), Some(ChatEvent::Done(_))) {
+            // The end of the body is usually here already; taking it lets the connection be used again.
+            self.answer.chunk().now_or_never();
+        } else if chunk.is_none() {
+            match self.decoder.end() {
+                Some(response) => out.push_back(ChatEvent::Done(Box::new(response))),
+                None => return Err(transport.errors.told("the stream broke off before its end")),
+            }
+        }
+        Ok(())
+    }
+}

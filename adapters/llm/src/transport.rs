@@ -1,0 +1,100 @@
+//! How a provider is reached.
+
+use crate::{
+    errors::Errors,
+    retry::{self, RetryPolicy},
+};
+use chrono::{DateTime, Utc};
+use goclaw_ports::llm::LlmError;
+use reqwest::{
+    Client, RequestBuilder, Response,
+    header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER},
+};
+use std::{future::Future, time::Duration};
+
+/// How much of an error's body is read, in bytes.
+const ERROR_BODY_LIMIT: usize = 64 * 1024;
+/// How large an answer in one piece may be, in bytes.
+const BODY_LIMIT: usize = 64 * 1024 * 1024;
+
+/// A failed attempt, with what the upstream said in full: what to change about the request may stand anywhere in it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: LlmError,
+    pub(crate) body: String,
+}
+
+impl From<LlmError> for Failure {
+    fn from(error: LlmError) -> Self {
+        Self { error, body: String::new() }
+    }
+}
+
+/// One provider's address, credentials and patience.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    pub(crate) client: Client,
+    /// Without a slash at the end.
+    pub(crate) base: String,
+    /// The headers of every call, the credential included.
+    pub(crate) headers: HeaderMap,
+    /// The bare key, for calls that send it another way.
+    pub(crate) key: Option<HeaderValue>,
+    pub(crate) errors: Errors,
+    pub(crate) idle: Duration,
+    pub(crate) retry: RetryPolicy,
+}
+
+impl Transport {
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}/{path}", self.base)).headers(self.headers.clone())
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("{}/{path}", self.base)).headers(self.headers.clone())
+    }
+
+    /// Waits for something from the upstream, at most `limit`.
+    pub(crate) async fn within<T>(&self, limit: Duration, wait: impl Future<Output = reqwest::Result<T>>) -> Result<T, LlmError> {
+        match tokio::time::timeout(limit, wait).await {
+            Ok(result) => result.map_err(|error| self.errors.network(&error)),
+            Err(_) => Err(self.errors.idle(limit.as_secs_f64())),
+        }
+    }
+
+    /// Sends a request; any status but a success is a failure.
+    pub(crate) async fn send(&self, request: RequestBuilder, first_byte: Duration) -> Result<Response, Failure> {
+        let answer = self.within(first_byte, request.send()).await?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status().as_u16();
+        let retry_after = asked_pause(answer.headers());
+        // The status alone is worth reporting when the body breaks off.
+        let body = self.body(answer, ERROR_BODY_LIMIT, self.idle).await.unwrap_or_default();
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Err(Failure { error: LlmError { retry_after, ..self.errors.status(status, &body) }, body })
+    }
+
+    /// Reads a whole answer.
+    pub(crate) async fn whole(&self, answer: Response, patience: Duration) -> Result<Vec<u8>, LlmError> {
+        let body = self.body(answer, BODY_LIMIT, patience).await?;
+        if body.len() >= BODY_LIMIT { Err(self.errors.told("the answer is too long")) } else { Ok(body) }
+    }
+
+    async fn body(&self, mut answer: Response, limit: usize, patience: Duration) -> Result<Vec<u8>, LlmError> {
+        let mut body = Vec::new();
+        while body.len() < limit {
+            let Some(chunk) = self.within(patience, answer.chunk()).await? else { break };
+            body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
+        }
+        Ok(body)
+    }
+}
+
+/// The pause that an answer asks for. A date is read against the answer's own clock, so that a difference to ours does not matter.
+fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    let now = headers.get(DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
+    retry::retry_after(value, now.map_or(DateTime::<Utc>::MAX_UTC, |now| now.to_utc()))
+}

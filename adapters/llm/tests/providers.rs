@@ -1,0 +1,361 @@
+//! Providers against a scripted upstream.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use futures_util::StreamExt;
+use goclaw_llm::{LlmOptions, RetryPolicy, factory};
+use goclaw_outbound::{Outbound, OutboundOptions};
+use goclaw_ports::{
+    llm::{ChatEvent, ChatRequest, ChatResponse, FinishReason, LlmError, LlmErrorKind, Provider, ProviderFactory, ProviderSpec, ToolDefinition},
+    sessions::{ChatMessage, MessageRole, ToolCall},
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use support::{Upstream, json as answer, stalled, stream};
+
+fn providers(idle: Duration) -> Arc<dyn ProviderFactory> {
+    let retry = RetryPolicy { base: Duration::from_millis(1), retry_after_cap: Duration::from_millis(5), ..RetryPolicy::default() };
+    factory(Arc::new(Outbound::new(OutboundOptions::default()).unwrap()), LlmOptions { idle_timeout: idle, retry })
+}
+
+fn spec(provider_type: &str, base: &str) -> ProviderSpec {
+    ProviderSpec {
+        name: "stub".into(),
+        provider_type: provider_type.into(),
+        api_base: base.into(),
+        api_key: Some("sk-test-secret".into()),
+        default_model: "default-model".into(),
+        trusted: true,
+        settings: Default::default(),
+    }
+}
+
+fn provider(provider_type: &str, upstream: &Upstream) -> Arc<dyn Provider> {
+    providers(Duration::from_secs(30)).build(spec(provider_type, &upstream.base)).unwrap()
+}
+
+fn ask(model: &str, stream: bool) -> ChatRequest {
+    ChatRequest {
+        model: model.into(),
+        messages: vec![ChatMessage::new(MessageRole::System, "Be brief."), ChatMessage::new(MessageRole::User, "Hello")],
+        max_tokens: 8192,
+        temperature: Some(0.7),
+        stream,
+        ..ChatRequest::default()
+    }
+}
+
+fn weather() -> ToolDefinition {
+    let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}, "format": {"type": "string"}}, "required": ["city"]});
+    ToolDefinition { name: "weather".into(), description: "The weather".into(), parameters }
+}
+
+async fn run(provider: &Arc<dyn Provider>, request: ChatRequest) -> (Vec<ChatEvent>, Result<ChatResponse, LlmError>) {
+    let mut events = Vec::new();
+    let mut stream = provider.chat(request);
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(ChatEvent::Done(response)) => {
+                assert!(stream.next().await.is_none(), "nothing follows the end");
+                return (events, Ok(*response));
+            }
+            Ok(event) => events.push(event),
+            Err(error) => return (events, Err(error)),
+        }
+    }
+    panic!("the stream ended without an end")
+}
+
+const OPENAI_OK: &str =
+    r#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#;
+const ANTHROPIC_OK: &str = r#"{"content":[{"type":"text","text":"Hi"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":1}}"#;
+
+async fn body_sent(provider_type: &str, request: ChatRequest) -> Value {
+    let ok = if provider_type == "anthropic_native" { ANTHROPIC_OK } else { OPENAI_OK };
+    let mut upstream = Upstream::start(vec![answer(200, "", ok)]).await;
+    run(&provider(provider_type, &upstream), request).await.1.unwrap();
+    upstream.request().await.body
+}
+
+fn tool_turn(id: &str, raw: Option<Value>) -> Vec<ChatMessage> {
+    let call = |id: &str| ToolCall {
+        id: id.into(),
+        name: "weather".into(),
+        arguments: json!({"city": "Hue"}).as_object().unwrap().clone(),
+        metadata: Default::default(),
+        parse_error: String::new(),
+    };
+    let mut asked = ChatMessage { tool_calls: vec![call(id), call("call_2")], ..ChatMessage::new(MessageRole::Assistant, "") };
+    asked.raw = raw;
+    vec![
+        ChatMessage::new(MessageRole::User, "Weather?"),
+        asked,
+        ChatMessage::tool_result(id, "sunny", false),
+        ChatMessage::tool_result("call_2", "no such city", true),
+        ChatMessage::new(MessageRole::User, "Go on"),
+        ChatMessage::new(MessageRole::Assistant, ""),
+    ]
+}
+
+#[tokio::test]
+async fn openai_bodies_are_what_the_vendor_expects() {
+    let long = "x".repeat(45);
+    let with_tools = ChatRequest { messages: tool_turn(&long, None), tools: vec![weather()], ..ask("gpt-4o", false) };
+    insta::assert_json_snapshot!("openai_tools", body_sent("openai_compat", with_tools.clone()).await);
+    insta::assert_json_snapshot!(
+        "openai_o3",
+        body_sent("openai_compat", ChatRequest { reasoning_effort: Some("high".into()), ..ask("openai/o3-mini", false) }).await
+    );
+    insta::assert_json_snapshot!("gemini_unsigned_calls", body_sent("gemini_native", with_tools).await);
+    insta::assert_json_snapshot!(
+        "dashscope_thinking",
+        body_sent("dashscope", ChatRequest { reasoning_effort: Some("low".into()), ..ask("qwen3-max", false) }).await
+    );
+}
+
+#[tokio::test]
+async fn anthropic_bodies_are_what_the_vendor_expects() {
+    let with_tools = ChatRequest { messages: tool_turn("call_1", None), tools: vec![weather()], ..ask("sonnet", false) };
+    insta::assert_json_snapshot!("anthropic_tools", body_sent("anthropic_native", with_tools).await);
+    insta::assert_json_snapshot!(
+        "anthropic_thinking",
+        body_sent("anthropic_native", ChatRequest { reasoning_effort: Some("medium".into()), ..ask("", false) }).await
+    );
+}
+
+#[tokio::test]
+async fn each_dialect_sends_its_headers_to_its_path() {
+    for (kind, line, key) in [
+        ("openai_compat", "POST /v1/chat/completions ", "authorization: bearer sk-test-secret"),
+        ("minimax_native", "POST /v1/text/chatcompletion_v2 ", "authorization: bearer sk-test-secret"),
+        ("anthropic_native", "POST /v1/messages ", "x-api-key: sk-test-secret"),
+    ] {
+        let ok = if kind == "anthropic_native" { ANTHROPIC_OK } else { OPENAI_OK };
+        let mut upstream = Upstream::start(vec![answer(200, "", ok)]).await;
+        let request = ChatRequest { reasoning_effort: Some("medium".into()), ..ask("m", false) };
+        let (events, response) = run(&provider(kind, &upstream), request).await;
+        assert_eq!((events.len(), response.unwrap().usage.unwrap().total_tokens), (0, 4));
+        let seen = upstream.request().await;
+        assert!(seen.head.starts_with(line) && seen.head.contains(key), "{}", seen.head);
+        assert_eq!(seen.head.contains("anthropic-beta: interleaved-thinking-2025-05-14"), kind == "anthropic_native");
+    }
+}
+
+#[tokio::test]
+async fn an_openai_stream_gives_text_thought_calls_and_usage() {
+    let upstream = Upstream::start(vec![stream(&[
+        r#"{"choices":[{"delta":{"role":"assistant","reasoning_content":"hm"}}]}"#,
+        r#"{"choices":[{"delta":{"reasoning":"m","reasoning_details":[{"text":"m"}]}}]}"#,
+        r#"{"choices":[{"delta":{"reasoning_details":[{"type":"reasoning.text","text":"!"}]}}]}"#,
+        "not json",
+        r#"{"choices":[{"delta":{"content":"Hé\n"}}]}"#,
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":5,"id":"a","function":{"name":" weather ","arguments":"{\"ci"}}]}}]}"#,
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":5,"function":{"arguments":"ty\":\"Hue\"}","thought_signature":"s"}}]}}]}"#,
+        r#"{"choices":[{"delta":{"tool_calls":[{"id":"b","function":{"name":"other","arguments":"{oops"}}]}}]}"#,
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":5,"id":"c","function":{"name":"third","arguments":{"x":1}}}]}}]}"#,
+        r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
+        r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":2}}}"#,
+        "[DONE]",
+    ])])
+    .await;
+    let (events, response) = run(&provider("openai_compat", &upstream), ask("m", true)).await;
+    let response = response.unwrap();
+    let thought = |text: &str| ChatEvent::Thinking(text.into());
+    assert_eq!(events, [thought("hm"), thought("m"), thought("!"), ChatEvent::Text("Hé\n".into())]);
+    let names: Vec<_> = response.tool_calls.iter().map(|call| (call.id.as_str(), call.name.as_str(), call.parse_error.is_empty())).collect();
+    assert_eq!(names, [("a", "weather", true), ("b", "other", false), ("c", "third", true)]);
+    assert_eq!(response.tool_calls[0].arguments["city"], "Hue");
+    assert_eq!(response.tool_calls[0].metadata["thought_signature"], "s");
+    assert_eq!((response.thinking.as_str(), response.finish_reason), ("hmm!", FinishReason::ToolCalls));
+    let usage = response.usage.unwrap();
+    assert_eq!((usage.total_tokens, usage.cache_read_tokens, usage.thinking_tokens), (14, 4, 2));
+}
+
+#[tokio::test]
+async fn cut_arguments_with_length_stay_length() {
+    let upstream = Upstream::start(vec![stream(&[
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"w","arguments":"{\"ci"}}]},"finish_reason":"length"}]}"#,
+        "[DONE]",
+    ])])
+    .await;
+    let response = run(&provider("openai_compat", &upstream), ask("m", true)).await.1.unwrap();
+    assert_eq!(response.finish_reason, FinishReason::Length);
+    assert!(response.tool_calls[0].parse_error.contains("(4 characters)"));
+}
+
+#[tokio::test]
+async fn thinking_blocks_go_back_as_they_came() {
+    let upstream_events = [
+        r#"{"type":"message_start","message":{"usage":{"input_tokens":10,"cache_read_input_tokens":4,"output_tokens":1}}}"#,
+        r#"{"type":"ping"}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"I \"think\""}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"c2ln/+=="}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"redacted_thinking","data":"b3BhcXVl"}}"#,
+        r#"{"type":"content_block_start","index":2,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"content_block_delta","index":2,"delta":{"type":"text_delta","text":"Let me see."}}"#,
+        r#"{"type":"content_block_start","index":3,"content_block":{"type":"tool_use","id":"toolu_1","name":"weather","input":{}}}"#,
+        r#"{"type":"content_block_delta","index":3,"delta":{"type":"input_json_delta","partial_json":"{\"city\":"}}"#,
+        r#"{"type":"content_block_delta","index":3,"delta":{"type":"input_json_delta","partial_json":"\"Hue\"}"}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":20}}"#,
+        r#"{"type":"message_stop"}"#,
+    ];
+    let mut upstream = Upstream::start(vec![stream(&upstream_events), answer(200, "", ANTHROPIC_OK)]).await;
+    let anthropic = provider("anthropic_native", &upstream);
+    let (events, response) = run(&anthropic, ask("sonnet", true)).await;
+    let response = response.unwrap();
+    assert_eq!(events, [ChatEvent::Thinking("I \"think\"".into()), ChatEvent::Text("Let me see.".into())]);
+    assert_eq!(response.finish_reason, FinishReason::ToolCalls);
+    let usage = response.usage.unwrap();
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.cache_read_tokens, usage.thinking_tokens), (10, 20, 30, 4, 2));
+    upstream.request().await;
+    let messages = tool_turn("toolu_1", response.raw);
+    run(&anthropic, ChatRequest { messages, ..ask("sonnet", false) }).await.1.unwrap();
+    assert_eq!(
+        upstream.request().await.body["messages"][1]["content"].to_string(),
+        concat!(
+            r#"[{"type":"thinking","thinking":"I \"think\"","signature":"c2ln/+=="},{"type":"redacted_thinking","data":"b3BhcXVl"},"#,
+            r#"{"type":"text","text":"Let me see."},{"type":"tool_use","id":"toolu_1","name":"weather","input":{"city":"Hue"}}]"#
+        )
+    );
+}
+
+#[tokio::test]
+async fn passing_failures_are_tried_again_and_told() {
+    let mut upstream = Upstream::start(vec![answer(429, "retry-after: 1\r\n", "slow"), answer(503, "", "busy"), answer(200, "", OPENAI_OK)]).await;
+    let (events, response) = run(&provider("openai_compat", &upstream), ask("m", false)).await;
+    assert_eq!(response.unwrap().content, "Hi");
+    let retrying = |attempt, error: &str| ChatEvent::Retrying { attempt, max_attempts: 3, error: error.into() };
+    assert_eq!(events, [retrying(1, "HTTP 429: stub: slow"), retrying(2, "HTTP 503: stub: busy")]);
+    assert_eq!(upstream.more(), 3);
+}
+
+#[tokio::test]
+async fn lasting_failures_are_not_tried_again() {
+    let mut upstream = Upstream::start(vec![answer(401, "", "bad key sk-test-secret")]).await;
+    let (events, response) = run(&provider("openai_compat", &upstream), ask("m", true)).await;
+    let error = response.unwrap_err();
+    assert_eq!((events.len(), upstream.more(), error.kind), (0, 1, LlmErrorKind::Auth));
+    assert_eq!(error.text, "HTTP 401: stub: bad key [redacted]");
+}
+
+#[tokio::test]
+async fn the_attempts_end() {
+    let mut upstream = Upstream::start((0..5).map(|_| answer(529, "", "overloaded")).collect()).await;
+    let (events, response) = run(&provider("anthropic_native", &upstream), ask("m", true)).await;
+    assert_eq!((events.len(), upstream.more(), response.unwrap_err().kind), (2, 3, LlmErrorKind::Overloaded));
+}
+
+#[tokio::test]
+async fn a_token_limit_is_learned_from_the_refusal() {
+    let refusal = "max_tokens is too large: 8192. This model supports at most 4096 completion tokens";
+    let mut upstream = Upstream::start(vec![answer(400, "", refusal), answer(200, "", OPENAI_OK)]).await;
+    run(&provider("openai_compat", &upstream), ask("m", false)).await.1.unwrap();
+    assert_eq!(upstream.request().await.body["max_tokens"], 8192);
+    assert_eq!(upstream.request().await.body["max_tokens"], 4096);
+}
+
+#[tokio::test]
+async fn refused_keys_are_dropped_and_remembered() {
+    let done = r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#;
+    let answers = vec![answer(400, "", "unknown key stream_options"), answer(422, "", "reasoning_effort?"), stream(&[done]), stream(&[done])];
+    let mut upstream = Upstream::start(answers).await;
+    let provider = provider("mistral", &upstream);
+    for _ in 0..2 {
+        run(&provider, ChatRequest { reasoning_effort: Some("low".into()), ..ask("m", true) }).await.1.unwrap();
+    }
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        let body = upstream.request().await.body;
+        kept.push((body.get("stream_options").is_some(), body.get("reasoning_effort").is_some()));
+    }
+    assert_eq!(kept, [(true, true), (false, true), (false, false), (false, false)]);
+}
+
+#[tokio::test]
+async fn errors_in_a_stream_and_broken_streams_are_errors() {
+    let text = r#"{"choices":[{"delta":{"content":"x"}}]}"#;
+    for (kind, events, expected) in [
+        ("openai_compat", vec![text, r#"{"error":{"message":"boom","type":"server_error","code":429}}"#], "stub: stream error: server_error: boom"),
+        ("openai_compat", vec![text], "stub: the stream broke off before its end"),
+        (
+            "anthropic_native",
+            vec![r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#],
+            "stub: anthropic stream error: overloaded_error: Overloaded",
+        ),
+        ("anthropic_native", vec![r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#], "stub: the stream broke off before its end"),
+    ] {
+        let mut upstream = Upstream::start(vec![stream(&events)]).await;
+        let error = run(&provider(kind, &upstream), ask("m", true)).await.1.unwrap_err();
+        assert_eq!((error.text.as_str(), upstream.more()), (expected, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_silent_stream_is_a_timeout() {
+    let upstream = Upstream::start(vec![stalled(&[r#"{"choices":[{"delta":{"content":"x"}}]}"#])]).await;
+    let provider = providers(Duration::from_millis(100)).build(spec("openai_compat", &upstream.base)).unwrap();
+    let (events, response) = run(&provider, ask("m", true)).await;
+    assert_eq!((events, response.unwrap_err().kind), (vec![ChatEvent::Text("x".into())], LlmErrorKind::Timeout));
+}
+
+#[tokio::test]
+async fn dropping_the_stream_ends_the_upstream_call() {
+    let mut upstream = Upstream::start(vec![stalled(&[r#"{"choices":[{"delta":{"content":"x"}}]}"#])]).await;
+    let mut stream = provider("openai_compat", &upstream).chat(ask("m", true));
+    assert_eq!(stream.next().await.unwrap().unwrap(), ChatEvent::Text("x".into()));
+    drop(stream);
+    tokio::time::timeout(Duration::from_secs(10), upstream.client_gone()).await.expect("the connection must be closed at once");
+}
+
+#[tokio::test]
+async fn dashscope_streams_with_tools_are_replayed() {
+    let mut upstream = Upstream::start(vec![answer(200, "", OPENAI_OK)]).await;
+    let (events, response) = run(&provider("dashscope", &upstream), ChatRequest { tools: vec![weather()], ..ask("qwen3-max", true) }).await;
+    assert_eq!((events, response.unwrap().content), (vec![ChatEvent::Text("Hi".into())], "Hi".to_owned()));
+    assert_eq!(upstream.request().await.body["stream"], false);
+}
+
+#[tokio::test]
+async fn models_are_listed_by_their_source() {
+    let mut upstream = Upstream::start(vec![answer(200, "", r#"{"data":[{"id":"a"}]}"#)]).await;
+    let models = provider("groq", &upstream).models().await.unwrap();
+    assert_eq!(serde_json::to_value(models).unwrap(), json!([{"id": "a", "name": "a"}]));
+    assert!(upstream.request().await.head.starts_with("GET /v1/models "));
+    let mut upstream = Upstream::start(vec![answer(200, "", r#"{"models":[{"name":"models/g","displayName":"G"}]}"#)]).await;
+    let models = provider("gemini_native", &upstream).models().await.unwrap();
+    assert_eq!(serde_json::to_value(models).unwrap(), json!([{"id": "g", "name": "G"}]));
+    let head = upstream.request().await.head;
+    assert!(head.contains("x-goog-api-key: sk-test-secret") && !head.lines().next().unwrap().contains("secret"), "{head}");
+    let upstream = Upstream::start(vec![answer(500, "", "no")]).await;
+    assert_eq!(provider("groq", &upstream).models().await.unwrap_err().status, Some(500));
+    assert_eq!(provider("bailian", &upstream).models().await.unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn bases_and_types_are_checked() {
+    let providers = providers(Duration::from_secs(1));
+    assert!(!providers.speaks("claude_cli") && providers.speaks("minimax") && providers.build(spec("suno", "https://example.com")).is_err());
+    let text = |base: &str| providers.check_base(base).unwrap_err().to_string();
+    assert_eq!(text("http://[::ffff:10.0.0.1]/"), "provider URL cannot point to private network: 10.0.0.1");
+    assert_eq!(text("ftp://x"), "provider URL must use http or https scheme, got \"ftp\"");
+    assert!(providers.check_base("https://api.example.com/v1").is_ok());
+    let tenants = |kind: &str, base: &str| providers.build(ProviderSpec { trusted: false, ..spec(kind, base) });
+    assert!(tenants("openai_compat", "http://127.0.0.1:1/v1").is_err());
+    assert!(tenants("ollama", "http://localhost:11434").is_ok());
+    assert!(tenants("ollama", "http://10.0.0.1:11434").is_err());
+}
+
+#[tokio::test]
+async fn ollama_needs_no_key() {
+    let mut upstream = Upstream::start(vec![answer(200, "", OPENAI_OK), answer(200, "", OPENAI_OK)]).await;
+    for base in [upstream.base.clone(), upstream.base.trim_end_matches("/v1").to_owned()] {
+        let ollama = providers(Duration::from_secs(30)).build(ProviderSpec { api_key: None, ..spec("ollama", &base) }).unwrap();
+        run(&ollama, ask("m", false)).await.1.unwrap();
+        let head = upstream.request().await.head;
+        assert!(head.starts_with("POST /v1/chat/completions ") && head.contains("authorization: bearer ollama"), "{head}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Pooled connections, each working in one database role, and statements on them.
+
+use crate::{
+    connect::{CONNECT_TIMEOUT, Server},
+    error::{DATABASE, Failure},
+};
+use diesel::{QueryResult, result::Error as QueryError};
+use diesel_async::{
+    AsyncPgConnection, RunQueryDsl,
+    pooled_connection::{
+        AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
+        bb8::{Pool, PooledConnection},
+    },
+};
+use futures_util::{FutureExt, future};
+use goclaw_ports::{Error, Result, TenantId};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long a call waits for its answer. The server gives up on a statement earlier, after 30 s; this is for a server
+/// or a network that says nothing any more, and for transactions.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+
+diesel::define_sql_function! {
+    fn set_config(name: diesel::sql_types::Text, value: diesel::sql_types::Text, local: diesel::sql_types::Bool) -> diesel::sql_types::Text;
+}
+
+/// Both pools. It implements every store trait; each domain's module holds its own.
+pub(crate) struct Postgres {
+    tenant: RolePool,
+    engine: RolePool,
+}
+
+impl Postgres {
+    /// Pools of `max_connections` together. None is opened before it is needed.
+    pub(crate) fn new(server: Server, max_connections: u32) -> Self {
+        let max = max_connections.max(2);
+        // The methods that cross tenants are few and cached by their callers.
+        let engine = (max / 5).clamp(1, 10);
+        Self { tenant: RolePool::new(server.clone(), "goclaw_tenant", max - engine), engine: RolePool::new(server, "goclaw_engine", engine) }
+    }
+
+    /// A connection that sees this tenant's rows only.
+    pub(crate) async fn tenant(&self, tenant: TenantId) -> Result<Connection> {
+        let (inner, turn) = self.tenant.get().await?;
+        Ok(Connection { inner, tenant: Some(tenant), _turn: turn })
+    }
+
+    /// A connection that sees every row.
+    pub(crate) async fn engine(&self) -> Result<Connection> {
+        let (inner, turn) = self.engine.get().await?;
+        Ok(Connection { inner, tenant: None, _turn: turn })
+    }
+
+    /// The tenant's connection, or the engine's for rows that belong to no tenant.
+    pub(crate) async fn tenant_or_engine(&self, tenant: Option<TenantId>) -> Result<Connection> {
+        match tenant {
+            Some(tenant) => self.tenant(tenant).await,
+            None => self.engine().await,
+        }
+    }
+
+    /// Lets go of the connections; those in use end with their call.
+    pub(crate) fn release(&self) {
+        self.tenant.release();
+        self.engine.release();
+    }
+}
+
+struct RolePool {
+    pool: RwLock<Option<Pool<AsyncPgConnection>>>,
+    /// One for each connection. Callers wait here, first come, first served: the pool itself lets newcomers overtake
+    /// those who wait, until they time out.
+    turns: Arc<Semaphore>,
+}
+
+type Pooled = PooledConnection<'static, AsyncPgConnection>;
+
+impl RolePool {
+    fn new(server: Server, role: &'static str, size: u32) -> Self {
+        let mut config = ManagerConfig::default();
+        config.custom_setup = Box::new(move |_| {
+            let server = server.clone();
+            async move { set_up(&server, role).await.inspect_err(|error| tracing::warn!(%error, "cannot connect to the database")) }.boxed()
+        });
+        // A connection that the server closed is known to be closed without asking it.
+        config.recycling_method = RecyclingMethod::CustomFunction(Box::new(|connection: &mut AsyncPgConnection| {
+            let alive = if connection.is_broken() { Err(QueryError::BrokenTransactionManager) } else { Ok(()) };
+            future::ready(alive).boxed()
+        }));
+        let manager = AsyncDieselConnectionManager::new_with_config("", config);
+        let pool = Pool::builder().max_size(size).connection_timeout(CONNECT_TIMEOUT).build_unchecked(manager);
+        Self { pool: RwLock::new(Some(pool)), turns: Arc::new(Semaphore::new(size as usize)) }
+    }
+
+    async fn get(&self) -> Result<(Pooled, OwnedSemaphorePermit)> {
+        let unavailable = |cause: String| Error::unavailable(DATABASE).because(cause);
+        let turn = tokio::time::timeout(CONNECT_TIMEOUT, self.turns.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| unavailable("every connection is busy".into()))?.map_err(|error| unavailable(error.to_string()))?;
+        let pool = self.pool.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let pool = pool.ok_or_else(|| unavailable("the database was closed".into()))?;
+        let connection = pool.get_owned().await.map_err(|error| unavailable(format!("no connection from the pool: {error}")))?;
+        Ok((connection, turn))
+    }
+
+    fn release(&self) {
+        self.pool.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+async fn set_up(server: &Server, role: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let setup = format!("set role {role}; set statement_timeout = '30s'; set lock_timeout = '15s'; set idle_in_transaction_session_timeout = '60s'");
+    let connection = server.connect(&setup).await?;
+    // Prepared now, so that it is always sent ahead of the statement it belongs to.
+    set_tenant("", false).execute(&mut &connection).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+type SetTenant = diesel::dsl::select<set_config<&'static str, String, bool>>;
+
+fn set_tenant(tenant: &str, local: bool) -> SetTenant {
+    diesel::select(set_config("goclaw.tenant", tenant.to_owned(), local))
+}
+
+/// A connection taken from a pool for one call.
+pub(crate) struct Connection {
+    inner: Pooled,
+    tenant: Option<TenantId>,
+    /// The last field: it is given on after the connection is back in the pool.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// What to build a query's future on: `query.load(&mut connection.pipe())`. The future does nothing until [`Self::run`] polls it.
+    pub(crate) fn pipe(&self) -> &AsyncPgConnection {
+        &self.inner
+    }
+
+    /// Runs a query. The tenant setting travels ahead of it in the same packet, so it costs no round trip.
+    pub(crate) async fn run<T: Send>(&self, query: impl Future<Output = QueryResult<T>> + Send) -> Result<T, Failure> {
+        let Some(tenant) = self.tenant else {
+            return within(async { Ok(query.await?) }).await;
+        };
+        within(async {
+            let mut pipe = self.pipe();
+            let (set, answer) = future::join(set_tenant(&tenant.to_string(), false).execute(&mut pipe), query).await;
+            let answer = answer?;
+            set?;
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// Runs a query whose row may not be there.
+    pub(crate) async fn run_optional<T: Send>(&self, query: impl Future<Output = QueryResult<T>> + Send) -> Result<Option<T>, Failure> {
+        match self.run(query).await {
+            Ok(row) => Ok(Some(row)),
+            Err(Failure::Query(QueryError::NotFound)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The connection itself, for a transaction. The first statement in it must be [`enter`] if a tenant's rows are touched.
+    pub(crate) fn raw(&mut self) -> &mut AsyncPgConnection {
+        &mut self.inner
+    }
+}
+
+/// Shows the tenant's rows to the transaction that is open.
+pub(crate) async fn enter(connection: &mut AsyncPgConnection, tenant: TenantId) -> QueryResult<()> {
+    set_tenant(&tenant.to_string(), true).execute(connection).await.map(drop)
+}
+
+/// The outcome, or [`Failure::Timeout`] if there is none in time.
+pub(crate) async fn within<T>(work: impl Future<Output = Result<T, Failure>> + Send) -> Result<T, Failure> {
+    tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or(Err(Failure::Timeout))
+}

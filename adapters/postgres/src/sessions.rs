@@ -1,0 +1,242 @@
+//! Conversations and their messages.
+
+use crate::{
+    error::{Failure, missing},
+    json::{decode, encode, text},
+    pool::{Postgres, enter, within},
+    schema::{session_messages, sessions},
+    statement::Fixed,
+};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use diesel::{
+    dsl::sql_query,
+    pg::Pg,
+    prelude::*,
+    sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::{AsyncConnection, RunQueryDsl};
+use futures_util::future;
+use goclaw_ports::{
+    AgentId, Error, Result, SessionId, TenantId,
+    sessions::{ChatMessage, NewSession, Session, SessionDelta, SessionFilter, SessionStore},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+diesel::define_sql_function! {
+    fn split_part(string: Text, delimiter: Text, n: diesel::sql_types::Integer) -> Text;
+}
+
+/// Locking the session's row gives each call a run of numbers of its own, so calls neither collide nor mix.
+const APPEND: &str = "\
+    with session as ( \
+        update sessions set next_seq = next_seq + cardinality($3), message_count = message_count + cardinality($3), message_bytes = message_bytes + $4, \
+            input_tokens = input_tokens + $5, output_tokens = output_tokens + $6, model = coalesce($7, model), provider = coalesce($8, provider), \
+            metadata = metadata || $9, updated_at = $10 \
+        where tenant_id = $1 and session_key = $2 \
+        returning id, tenant_id, next_seq - cardinality($3) as first \
+    ), added as ( \
+        insert into session_messages (session_id, tenant_id, seq, message, created_at) \
+        select session.id, session.tenant_id, session.first + spoken.number - 1, spoken.message, $10 \
+        from session, unnest($3) with ordinality as spoken (message, number) \
+    ) \
+    select id from session";
+
+#[derive(QueryableByName)]
+struct Appended {
+    #[diesel(sql_type = SqlUuid)]
+    #[expect(dead_code, reason = "that there is a row says that the session is there")]
+    id: Uuid,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = sessions)]
+struct Row {
+    id: Uuid,
+    session_key: String,
+    agent_id: Option<Uuid>,
+    user_id: String,
+    summary: String,
+    model: String,
+    provider: String,
+    channel: String,
+    label: String,
+    input_tokens: i64,
+    output_tokens: i64,
+    compaction_count: i32,
+    metadata: Value,
+    message_count: i64,
+    message_bytes: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl Row {
+    fn session(self) -> Result<Session> {
+        Ok(Session {
+            id: SessionId(self.id),
+            key: self.session_key,
+            agent_id: self.agent_id.map(AgentId),
+            user_id: self.user_id,
+            summary: self.summary,
+            model: self.model,
+            provider: self.provider,
+            channel: self.channel,
+            label: self.label,
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            compaction_count: self.compaction_count,
+            metadata: decode(self.metadata)?,
+            message_count: self.message_count,
+            message_bytes: self.message_bytes,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        })
+    }
+}
+
+fn matching(tenant: TenantId, filter: &SessionFilter) -> sessions::BoxedQuery<'static, Pg> {
+    let mut query = sessions::table.filter(sessions::tenant_id.eq(tenant.0)).into_boxed();
+    if let Some(agent_key) = &filter.agent_key {
+        query = query.filter(sessions::session_key.like(format!("agent:{}:%", literal(agent_key))));
+    }
+    if let Some(channel) = &filter.channel {
+        query = query
+            .filter(sessions::session_key.like(format!("agent:%:{}:%", literal(channel))))
+            .filter(split_part(sessions::session_key, ":", 3).eq(text(channel)));
+    }
+    if let Some(user) = &filter.user_id {
+        query = query.filter(sessions::user_id.eq(text(user)));
+    }
+    query
+}
+
+/// The text as a LIKE pattern that matches nothing else.
+fn literal(pattern: &str) -> String {
+    text(pattern).replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
+#[async_trait]
+impl SessionStore for Postgres {
+    async fn open(&self, tenant: TenantId, new: &NewSession, now: DateTime<Utc>) -> Result<Session> {
+        if let Some(session) = SessionStore::find(self, tenant, &new.key).await? {
+            return Ok(session);
+        }
+        let connection = self.tenant(tenant).await?;
+        let query = diesel::insert_into(sessions::table)
+            .values((
+                sessions::id.eq(new.id.0),
+                sessions::tenant_id.eq(tenant.0),
+                sessions::session_key.eq(text(&new.key)),
+                sessions::agent_id.eq(new.agent_id.0),
+                sessions::user_id.eq(text(&new.user_id)),
+                sessions::channel.eq(text(&new.channel)),
+                sessions::created_at.eq(now),
+                sessions::updated_at.eq(now),
+            ))
+            // Another call may have opened it since; an update that changes nothing gives its row.
+            .on_conflict((sessions::tenant_id, sessions::session_key))
+            .do_update()
+            .set(sessions::session_key.eq(text(&new.key)))
+            .returning(Row::as_returning());
+        let row = connection.run(query.get_result(&mut connection.pipe())).await;
+        row.map_err(missing("agent", new.agent_id))?.session()
+    }
+
+    async fn find(&self, tenant: TenantId, key: &str) -> Result<Option<Session>> {
+        let connection = self.tenant(tenant).await?;
+        let query = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key)))).select(Row::as_select());
+        connection.run_optional(query.first(&mut connection.pipe())).await?.map(Row::session).transpose()
+    }
+
+    async fn list(&self, tenant: TenantId, filter: &SessionFilter) -> Result<(Vec<Session>, i64)> {
+        let connection = self.tenant(tenant).await?;
+        let page = matching(tenant, filter)
+            .order((sessions::updated_at.desc(), sessions::id.desc()))
+            .limit(filter.limit.max(0))
+            .offset(filter.offset.max(0))
+            .select(Row::as_select());
+        let total = matching(tenant, filter).count();
+        let (mut first, mut second) = (connection.pipe(), connection.pipe());
+        let (rows, total): (Vec<Row>, i64) = connection.run(future::try_join(page.load(&mut first), total.get_result(&mut second))).await?;
+        Ok((rows.into_iter().map(Row::session).collect::<Result<_>>()?, total))
+    }
+
+    async fn count(&self, tenant: TenantId) -> Result<i64> {
+        let connection = self.tenant(tenant).await?;
+        let query = sessions::table.filter(sessions::tenant_id.eq(tenant.0)).count();
+        Ok(connection.run(query.get_result(&mut connection.pipe())).await?)
+    }
+
+    async fn append(&self, tenant: TenantId, key: &str, messages: &[ChatMessage], delta: &SessionDelta, now: DateTime<Utc>) -> Result<()> {
+        let mut bytes = 0;
+        let mut stored = Vec::with_capacity(messages.len());
+        for message in messages {
+            bytes += i64::try_from(serde_json::to_vec(message).map_err(Error::internal)?.len()).map_err(Error::internal)?;
+            stored.push(encode(message)?);
+        }
+        let connection = self.tenant(tenant).await?;
+        let query = Fixed(
+            sql_query(APPEND)
+                .bind::<SqlUuid, _>(tenant.0)
+                .bind::<Text, _>(text(key))
+                .bind::<Array<Jsonb>, _>(stored)
+                .bind::<BigInt, _>(bytes)
+                .bind::<BigInt, _>(delta.input_tokens)
+                .bind::<BigInt, _>(delta.output_tokens)
+                .bind::<Nullable<Text>, _>(delta.model.as_deref().map(text))
+                .bind::<Nullable<Text>, _>(delta.provider.as_deref().map(text))
+                .bind::<Jsonb, _>(encode(&delta.metadata)?)
+                .bind::<Timestamptz, _>(now),
+        );
+        let session: Option<Appended> = connection.run_optional(query.get_result(&mut connection.pipe())).await?;
+        session.map(drop).ok_or_else(|| Error::not_found("session", key))
+    }
+
+    async fn messages(&self, tenant: TenantId, key: &str, limit: Option<i64>) -> Result<Vec<ChatMessage>> {
+        let connection = self.tenant(tenant).await?;
+        let session = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key)))).select(sessions::id);
+        let query = session_messages::table
+            .filter(session_messages::tenant_id.eq(tenant.0))
+            .filter(session_messages::session_id.nullable().eq(session.single_value()))
+            .order(session_messages::seq.desc())
+            .limit(limit.unwrap_or(i64::MAX).max(0))
+            .select(session_messages::message);
+        let newest_first: Vec<Value> = connection.run(query.load(&mut connection.pipe())).await?;
+        newest_first.into_iter().rev().map(decode).collect()
+    }
+
+    async fn set_label(&self, tenant: TenantId, key: &str, label: &str, now: DateTime<Utc>) -> Result<bool> {
+        let connection = self.tenant(tenant).await?;
+        let own = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key))));
+        let query = diesel::update(own).set((sessions::label.eq(text(label)), sessions::updated_at.eq(now)));
+        Ok(connection.run(query.execute(&mut connection.pipe())).await? > 0)
+    }
+
+    async fn reset(&self, tenant: TenantId, key: &str, now: DateTime<Utc>) -> Result<bool> {
+        let mut connection = self.tenant(tenant).await?;
+        let resetting = connection.raw().transaction(async |connection| -> Result<bool, Failure> {
+            enter(connection, tenant).await?;
+            let own = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key))));
+            // The row's lock keeps appends out until the messages are gone.
+            let session: Option<Uuid> = diesel::update(own)
+                .set((sessions::summary.eq(""), sessions::message_count.eq(0), sessions::message_bytes.eq(0), sessions::updated_at.eq(now)))
+                .returning(sessions::id)
+                .get_result(connection)
+                .await
+                .optional()?;
+            let Some(session) = session else { return Ok(false) };
+            let messages = session_messages::table.filter(session_messages::tenant_id.eq(tenant.0).and(session_messages::session_id.eq(session)));
+            diesel::delete(messages).execute(connection).await?;
+            Ok(true)
+        });
+        Ok(within(resetting).await?)
+    }
+
+    async fn delete(&self, tenant: TenantId, key: &str) -> Result<bool> {
+        let connection = self.tenant(tenant).await?;
+        let query = diesel::delete(sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key)))));
+        Ok(connection.run(query.execute(&mut connection.pipe())).await? > 0)
+    }
+}

@@ -1,0 +1,183 @@
+//! Traces and their spans.
+
+mod rows;
+
+use crate::{
+    error::{Failure, taken_or_missing},
+    json::text,
+    pool::{Postgres, enter, within},
+    schema::{spans, traces},
+    statement::Fixed,
+};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use diesel::{
+    dsl::sql_query,
+    pg::Pg,
+    prelude::*,
+    sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::{AsyncConnection, RunQueryDsl};
+use futures_util::future;
+use goclaw_ports::{
+    Result, TenantId, TraceId,
+    traces::{Span, Trace, TraceEnd, TraceFilter, TraceStore},
+};
+use rows::{SpanRow, TraceRow};
+use std::collections::{HashMap, HashSet};
+use uuid::Uuid;
+
+/// Rows per statement: PostgreSQL takes 65,535 parameters.
+const BATCH: usize = 1000;
+
+const TOTALS: &str = "\
+    update traces set span_count = sums.spans, llm_call_count = sums.llm_calls, tool_call_count = sums.tool_calls, \
+        total_input_tokens = sums.input_tokens, total_output_tokens = sums.output_tokens, total_cost = sums.cost \
+    from ( \
+        select trace_id, count(*)::integer as spans, \
+            count(*) filter (where span_type = 'llm_call')::integer as llm_calls, \
+            count(*) filter (where span_type = 'tool_call')::integer as tool_calls, \
+            coalesce(sum(input_tokens) filter (where span_type = 'llm_call'), 0)::bigint as input_tokens, \
+            coalesce(sum(output_tokens) filter (where span_type = 'llm_call'), 0)::bigint as output_tokens, \
+            coalesce(sum(total_cost), 0) as cost \
+        from spans where tenant_id = $1 and trace_id = any($2) group by trace_id \
+    ) as sums \
+    where traces.tenant_id = $1 and traces.id = sums.trace_id";
+
+const FINISH: &str = "\
+    update traces set end_time = $3, status = $4, error = $5, output_preview = $6, \
+        duration_ms = greatest(0, floor(extract(epoch from $3 - start_time) * 1000))::bigint \
+    where tenant_id = $1 and id = $2";
+
+const FAIL_RUNNING: &str = "\
+    with failed as ( \
+        update traces set status = 'error', error = $3, end_time = $2, \
+            duration_ms = greatest(0, floor(extract(epoch from $2 - start_time) * 1000))::bigint \
+        where status = 'running' and start_time < $1 returning 1 \
+    ), failed_spans as ( \
+        update spans set status = 'error', error = $3, end_time = $2, \
+            duration_ms = greatest(0, floor(extract(epoch from $2 - start_time) * 1000))::bigint \
+        where status = 'running' and start_time < $1 \
+    ) \
+    select count(*) as number from failed";
+
+/// Rows that another replica is pruning are passed over.
+const PRUNE: &str = "\
+    delete from traces where id in (select id from traces where created_at < $1 order by created_at limit $2 for update skip locked)";
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
+fn matching(tenant: TenantId, filter: &TraceFilter) -> traces::BoxedQuery<'static, Pg> {
+    let mut query = traces::table.filter(traces::tenant_id.eq(tenant.0)).into_boxed();
+    if let Some(agent) = filter.agent_id {
+        query = query.filter(traces::agent_id.eq(agent.0));
+    }
+    if let Some(user) = &filter.user_id {
+        query = query.filter(traces::user_id.eq(text(user)));
+    }
+    if let Some(session) = &filter.session_key {
+        query = query.filter(traces::session_key.eq(text(session)));
+    }
+    if let Some(status) = filter.status {
+        query = query.filter(traces::status.eq(status.as_str()));
+    }
+    if let Some(channel) = &filter.channel {
+        query = query.filter(traces::channel.eq(text(channel)));
+    }
+    query
+}
+
+#[async_trait]
+impl TraceStore for Postgres {
+    async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()> {
+        let connection = self.tenant(tenant).await?;
+        let query = diesel::insert_into(traces::table).values(TraceRow::new(tenant, trace)?);
+        connection.run(query.execute(&mut connection.pipe())).await.map(drop).map_err(taken_or_missing("trace", trace.id, "tenant", tenant))
+    }
+
+    async fn put_spans(&self, tenant: TenantId, spans: &[Span]) -> Result<()> {
+        // Of spans with one id the last one counts.
+        let spans: HashMap<Uuid, &Span> = spans.iter().map(|span| (span.id.0, span)).collect();
+        if spans.is_empty() {
+            return Ok(());
+        }
+        let named: HashSet<Uuid> = spans.values().map(|span| span.trace_id.0).collect();
+        let mut connection = self.tenant(tenant).await?;
+        let putting = connection.raw().transaction(async |connection| -> Result<(), Failure> {
+            enter(connection, tenant).await?;
+            // Locked in one order, so that two callers neither wait for each other nor count without each other's spans.
+            let known: Vec<Uuid> = traces::table
+                .filter(traces::tenant_id.eq(tenant.0).and(traces::id.eq_any(&named)))
+                .order(traces::id)
+                .select(traces::id)
+                .for_update()
+                .load(connection)
+                .await?;
+            let rows: Vec<SpanRow> = spans.values().filter(|span| known.contains(&span.trace_id.0)).map(|span| SpanRow::new(tenant, span)).collect();
+            let ids = rows.iter().map(|row| row.id);
+            diesel::delete(self::spans::table.filter(self::spans::tenant_id.eq(tenant.0).and(self::spans::id.eq_any(ids)))).execute(connection).await?;
+            for batch in rows.chunks(BATCH) {
+                diesel::insert_into(self::spans::table).values(batch).execute(connection).await?;
+            }
+            Fixed(sql_query(TOTALS).bind::<SqlUuid, _>(tenant.0).bind::<Array<SqlUuid>, _>(known)).execute(connection).await?;
+            Ok(())
+        });
+        Ok(within(putting).await?)
+    }
+
+    async fn finish(&self, tenant: TenantId, id: TraceId, end: &TraceEnd) -> Result<bool> {
+        let connection = self.tenant(tenant).await?;
+        let query = Fixed(
+            sql_query(FINISH)
+                .bind::<SqlUuid, _>(tenant.0)
+                .bind::<SqlUuid, _>(id.0)
+                .bind::<Timestamptz, _>(end.end_time)
+                .bind::<Text, _>(end.status.as_str())
+                .bind::<Text, _>(text(&end.error))
+                .bind::<Text, _>(text(&end.output_preview)),
+        );
+        Ok(connection.run(query.execute(&mut connection.pipe())).await? > 0)
+    }
+
+    async fn find(&self, tenant: TenantId, id: TraceId) -> Result<Option<(Trace, Vec<Span>)>> {
+        let connection = self.tenant(tenant).await?;
+        let trace = traces::table.find(id.0).filter(traces::tenant_id.eq(tenant.0)).select(TraceRow::as_select());
+        let spans =
+            spans::table.filter(spans::tenant_id.eq(tenant.0).and(spans::trace_id.eq(id.0))).order((spans::start_time, spans::id)).select(SpanRow::as_select());
+        let (mut first, mut second) = (connection.pipe(), connection.pipe());
+        let (traces, spans): (Vec<TraceRow>, Vec<SpanRow>) = connection.run(future::try_join(trace.load(&mut first), spans.load(&mut second))).await?;
+        let Some(trace) = traces.into_iter().next() else { return Ok(None) };
+        Ok(Some((trace.trace()?, spans.into_iter().map(SpanRow::span).collect::<Result<_>>()?)))
+    }
+
+    async fn list(&self, tenant: TenantId, filter: &TraceFilter) -> Result<(Vec<Trace>, i64)> {
+        let connection = self.tenant(tenant).await?;
+        let page = matching(tenant, filter)
+            .order((traces::created_at.desc(), traces::id.desc()))
+            .limit(filter.limit.max(0))
+            .offset(filter.offset.max(0))
+            .select(TraceRow::as_select());
+        let total = matching(tenant, filter).count();
+        let (mut first, mut second) = (connection.pipe(), connection.pipe());
+        let (rows, total): (Vec<TraceRow>, i64) = connection.run(future::try_join(page.load(&mut first), total.get_result(&mut second))).await?;
+        Ok((rows.into_iter().map(TraceRow::trace).collect::<Result<_>>()?, total))
+    }
+
+    async fn all_tenants_fail_running(&self, started_before: DateTime<Utc>, now: DateTime<Utc>, error: &str) -> Result<i64> {
+        let connection = self.engine().await?;
+        let query = Fixed(sql_query(FAIL_RUNNING).bind::<Timestamptz, _>(started_before).bind::<Timestamptz, _>(now).bind::<Text, _>(text(error)));
+        let failed: Count = connection.run(query.get_result(&mut connection.pipe())).await?;
+        Ok(failed.number)
+    }
+
+    async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64> {
+        let connection = self.engine().await?;
+        let query = Fixed(sql_query(PRUNE).bind::<Timestamptz, _>(before).bind::<BigInt, _>(limit.max(0)));
+        let pruned = connection.run(query.execute(&mut connection.pipe())).await?;
+        Ok(i64::try_from(pruned).unwrap_or(i64::MAX))
+    }
+}

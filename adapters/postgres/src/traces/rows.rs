@@ -1,0 +1,201 @@
+//! Traces and spans as they are stored.
+
+use crate::{
+    error::corrupt,
+    json::{decode, encode, object, text},
+    schema::{spans, traces},
+};
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use goclaw_ports::{
+    AgentId, Result, SpanId, TenantId, TraceId,
+    traces::{Span, Trace, TraceStatus},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = traces)]
+pub(super) struct TraceRow {
+    id: Uuid,
+    tenant_id: Uuid,
+    parent_trace_id: Option<Uuid>,
+    agent_id: Option<Uuid>,
+    user_id: String,
+    session_key: String,
+    run_id: String,
+    start_time: DateTime<Utc>,
+    end_time: Option<DateTime<Utc>>,
+    duration_ms: Option<i64>,
+    name: String,
+    channel: String,
+    input_preview: String,
+    output_preview: String,
+    total_input_tokens: i64,
+    total_output_tokens: i64,
+    total_cost: f64,
+    span_count: i32,
+    llm_call_count: i32,
+    tool_call_count: i32,
+    status: String,
+    error: String,
+    metadata: Value,
+    tags: Value,
+    team_id: Option<Uuid>,
+    created_at: DateTime<Utc>,
+}
+
+impl TraceRow {
+    pub(super) fn new(tenant: TenantId, trace: &Trace) -> Result<Self> {
+        Ok(Self {
+            id: trace.id.0,
+            tenant_id: tenant.0,
+            parent_trace_id: trace.parent_trace_id.map(|id| id.0),
+            agent_id: trace.agent_id.map(|id| id.0),
+            user_id: text(&trace.user_id),
+            session_key: text(&trace.session_key),
+            run_id: text(&trace.run_id),
+            start_time: trace.start_time,
+            end_time: trace.end_time,
+            duration_ms: trace.duration_ms,
+            name: text(&trace.name),
+            channel: text(&trace.channel),
+            input_preview: text(&trace.input_preview),
+            output_preview: text(&trace.output_preview),
+            total_input_tokens: trace.total_input_tokens,
+            total_output_tokens: trace.total_output_tokens,
+            total_cost: trace.total_cost,
+            span_count: trace.span_count,
+            llm_call_count: trace.llm_call_count,
+            tool_call_count: trace.tool_call_count,
+            status: trace.status.as_str().to_owned(),
+            error: text(&trace.error),
+            metadata: object(&trace.metadata),
+            tags: encode(&trace.tags)?,
+            team_id: trace.team_id,
+            created_at: trace.created_at,
+        })
+    }
+
+    pub(super) fn trace(self) -> Result<Trace> {
+        Ok(Trace {
+            id: TraceId(self.id),
+            parent_trace_id: self.parent_trace_id.map(TraceId),
+            agent_id: self.agent_id.map(AgentId),
+            user_id: self.user_id,
+            session_key: self.session_key,
+            run_id: self.run_id,
+            start_time: self.start_time,
+            end_time: self.end_time,
+            duration_ms: self.duration_ms,
+            name: self.name,
+            channel: self.channel,
+            input_preview: self.input_preview,
+            output_preview: self.output_preview,
+            total_input_tokens: self.total_input_tokens,
+            total_output_tokens: self.total_output_tokens,
+            total_cost: self.total_cost,
+            span_count: self.span_count,
+            llm_call_count: self.llm_call_count,
+            tool_call_count: self.tool_call_count,
+            status: TraceStatus::parse(&self.status).ok_or_else(|| corrupt("traces.status", &self.status))?,
+            error: self.error,
+            metadata: decode(self.metadata)?,
+            tags: decode(self.tags)?,
+            team_id: self.team_id,
+            created_at: self.created_at,
+        })
+    }
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = spans)]
+pub(super) struct SpanRow {
+    pub(super) id: Uuid,
+    tenant_id: Uuid,
+    trace_id: Uuid,
+    parent_span_id: Option<Uuid>,
+    agent_id: Option<Uuid>,
+    span_type: String,
+    name: String,
+    start_time: DateTime<Utc>,
+    end_time: Option<DateTime<Utc>>,
+    duration_ms: Option<i64>,
+    status: String,
+    error: String,
+    level: String,
+    model: String,
+    provider: String,
+    input_tokens: Option<i64>,
+    output_tokens: Option<i64>,
+    total_cost: Option<f64>,
+    finish_reason: String,
+    tool_name: String,
+    tool_call_id: String,
+    input_preview: String,
+    output_preview: String,
+    metadata: Value,
+    created_at: DateTime<Utc>,
+}
+
+impl SpanRow {
+    pub(super) fn new(tenant: TenantId, span: &Span) -> Self {
+        Self {
+            id: span.id.0,
+            tenant_id: tenant.0,
+            trace_id: span.trace_id.0,
+            parent_span_id: span.parent_span_id.map(|id| id.0),
+            agent_id: span.agent_id.map(|id| id.0),
+            span_type: text(&span.span_type),
+            name: text(&span.name),
+            start_time: span.start_time,
+            end_time: span.end_time,
+            duration_ms: span.duration_ms,
+            status: span.status.as_str().to_owned(),
+            error: text(&span.error),
+            level: text(&span.level),
+            model: text(&span.model),
+            provider: text(&span.provider),
+            input_tokens: span.input_tokens,
+            output_tokens: span.output_tokens,
+            total_cost: span.total_cost,
+            finish_reason: text(&span.finish_reason),
+            tool_name: text(&span.tool_name),
+            tool_call_id: text(&span.tool_call_id),
+            input_preview: text(&span.input_preview),
+            output_preview: text(&span.output_preview),
+            metadata: object(&span.metadata),
+            created_at: span.created_at,
+        }
+    }
+
+    pub(super) fn span(self) -> Result<Span> {
+        Ok(Span {
+            id: SpanId(self.id),
+            trace_id: TraceId(self.trace_id),
+            parent_span_id: self.parent_span_id.map(SpanId),
+            agent_id: self.agent_id.map(AgentId),
+            span_type: self.span_type,
+            name: self.name,
+            start_time: self.start_time,
+            end_time: self.end_time,
+            duration_ms: self.duration_ms,
+            status: TraceStatus::parse(&self.status).ok_or_else(|| corrupt("spans.status", &self.status))?,
+            error: self.error,
+            level: self.level,
+            model: self.model,
+            provider: self.provider,
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            total_cost: self.total_cost,
+            finish_reason: self.finish_reason,
+            tool_name: self.tool_name,
+            tool_call_id: self.tool_call_id,
+            input_preview: self.input_preview,
+            output_preview: self.output_preview,
+            metadata: decode(self.metadata)?,
+            tenant_id: TenantId(self.tenant_id),
+            created_at: self.created_at,
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! Traces and their spans.
+
+mod row;
+
+use crate::{
+    database::Sqlite,
+    failure::{Explain, Failure},
+    filter::Filter,
+    values::{Columns, Text, Time},
+};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use goclaw_ports::{
+    Error, Result, TenantId, TraceId,
+    traces::{Span, Trace, TraceEnd, TraceFilter, TraceStatus, TraceStore},
+};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use std::collections::BTreeSet;
+
+/// Sums up a trace's spans in its row.
+const RECOMPUTE: &str = "update traces
+    set (span_count, llm_call_count, tool_call_count, total_input_tokens, total_output_tokens, total_cost) = (
+        select count(*), count(*) filter (where span_type = 'llm_call'), count(*) filter (where span_type = 'tool_call'),
+            coalesce(sum(input_tokens) filter (where span_type = 'llm_call'), 0),
+            coalesce(sum(output_tokens) filter (where span_type = 'llm_call'), 0),
+            total(total_cost)
+        from spans where trace_id = traces.id)
+    where id = ?1";
+
+fn has_trace(connection: &Connection, tenant: TenantId, id: TraceId) -> rusqlite::Result<bool> {
+    connection.prepare_cached("select 1 from traces where tenant_id = ?1 and id = ?2")?.exists(params![Text(tenant), Text(id)])
+}
+
+fn put_spans(connection: &Connection, tenant: TenantId, spans: &[Span]) -> Result<(), Failure> {
+    let mut traces = BTreeSet::new();
+    for id in spans.iter().map(|span| span.trace_id).collect::<BTreeSet<_>>() {
+        if has_trace(connection, tenant, id)? {
+            traces.insert(id);
+        }
+    }
+    let mut changed = BTreeSet::new();
+    for span in spans.iter().filter(|span| traces.contains(&span.trace_id)) {
+        let before = connection
+            .prepare_cached("select tenant_id, trace_id from spans where id = ?1")?
+            .query_row([Text(span.id)], |row| Ok((row.id::<TenantId>("tenant_id")?, row.id::<TraceId>("trace_id")?)))
+            .optional()?;
+        match before {
+            // Only a forged id can be another tenant's; its span is not ours to replace.
+            Some((owner, _)) if owner != tenant => return Err(Error::already_exists("span", span.id).into()),
+            Some((_, trace)) => _ = changed.insert(trace),
+            None => {}
+        }
+        row::put_span(connection, tenant, span)?;
+        changed.insert(span.trace_id);
+    }
+    for id in changed {
+        connection.prepare_cached(RECOMPUTE)?.execute([Text(id)])?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl TraceStore for Sqlite {
+    async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()> {
+        let trace = trace.clone();
+        self.write(move |connection| row::insert_trace(connection, tenant, &trace).unless_exists("trace", trace.id).unless_missing("tenant", tenant)).await
+    }
+
+    async fn put_spans(&self, tenant: TenantId, spans: &[Span]) -> Result<()> {
+        let spans = spans.to_vec();
+        self.write(move |connection| put_spans(connection, tenant, &spans)).await
+    }
+
+    async fn finish(&self, tenant: TenantId, id: TraceId, end: &TraceEnd) -> Result<bool> {
+        let end = end.clone();
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "update traces set end_time = ?3, duration_ms = max(0, (?3 - start_time) / 1000), status = ?4, error = ?5, output_preview = ?6
+                 where tenant_id = ?1 and id = ?2",
+            )?;
+            let changed = statement.execute(params![Text(tenant), Text(id), Time(end.end_time), end.status.as_str(), end.error, end.output_preview])?;
+            Ok(changed > 0)
+        })
+        .await
+    }
+
+    async fn find(&self, tenant: TenantId, id: TraceId) -> Result<Option<(Trace, Vec<Span>)>> {
+        self.read(move |connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let trace = snapshot
+                .prepare_cached("select * from traces where tenant_id = ?1 and id = ?2")?
+                .query_row(params![Text(tenant), Text(id)], row::trace)
+                .optional()?;
+            let Some(trace) = trace else { return Ok(None) };
+            let spans = snapshot
+                .prepare_cached("select * from spans where trace_id = ?1 order by start_time, created_at, id")?
+                .query_map([Text(id)], row::span)?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(Some((trace, spans)))
+        })
+        .await
+    }
+
+    async fn list(&self, tenant: TenantId, wanted: &TraceFilter) -> Result<(Vec<Trace>, i64)> {
+        let mut filter = Filter::tenant(tenant);
+        filter.and_equal("agent_id", wanted.agent_id);
+        filter.and_equal("user_id", wanted.user_id.as_ref());
+        filter.and_equal("session_key", wanted.session_key.as_ref());
+        filter.and_equal("status", wanted.status.map(TraceStatus::as_str));
+        filter.and_equal("channel", wanted.channel.as_ref());
+        let (limit, offset) = (wanted.limit, wanted.offset);
+        self.read(move |connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let conditions = filter.sql();
+            let total = snapshot
+                .prepare_cached(&format!("select count(*) from traces where {conditions}"))?
+                .query_row(params_from_iter(filter.parameters()), |row| row.get(0))?;
+            let traces = snapshot
+                .prepare_cached(&format!("select * from traces where {conditions} order by created_at desc, id desc limit ? offset ?"))?
+                .query_map(params_from_iter(filter.paged(limit, offset)), row::trace)?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok((traces, total))
+        })
+        .await
+    }
+
+    async fn all_tenants_fail_running(&self, started_before: DateTime<Utc>, now: DateTime<Utc>, error: &str) -> Result<i64> {
+        let error = error.to_owned();
+        self.write(move |connection| {
+            let fail = |table: &str| {
+                connection
+                    .prepare_cached(&format!(
+                        "update {table} set status = 'error', error = ?3, end_time = ?2, duration_ms = max(0, (?2 - start_time) / 1000)
+                         where status = 'running' and start_time < ?1"
+                    ))?
+                    .execute(params![Time(started_before), Time(now), error])
+            };
+            fail("spans")?;
+            let traces = fail("traces")?;
+            Ok(i64::try_from(traces).map_err(Error::internal)?)
+        })
+        .await
+    }
+
+    async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64> {
+        self.write(move |connection| {
+            let deleted = connection
+                .prepare_cached("delete from traces where rowid in (select rowid from traces where created_at < ?1 order by created_at limit ?2)")?
+                .execute(params![Time(before), limit.max(0)])?;
+            Ok(i64::try_from(deleted).map_err(Error::internal)?)
+        })
+        .await
+    }
+}

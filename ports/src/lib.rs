@@ -1,0 +1,34 @@
+//! What GoClaw is about, and what it needs from the world.
+//!
+//! Each module is one domain: its nouns (plain serde structs that carry the wire names) and the traits that adapters
+//! implement. There is no I/O and no framework here, and every crate of the workspace may depend on this one.
+#![deny(missing_docs)]
+
+pub mod activity;
+pub mod agents;
+pub mod api_keys;
+pub mod builtin_tools;
+pub mod clock;
+pub mod error;
+pub mod events;
+pub mod ids;
+pub mod limits;
+pub mod llm;
+pub mod message;
+pub mod providers;
+pub mod roles;
+pub mod sealer;
+pub mod secrets;
+pub mod sessions;
+pub mod stores;
+pub mod system_configs;
+pub mod tenants;
+pub mod tools;
+pub mod traces;
+
+pub use error::{Error, ErrorKind, Result};
+pub use ids::{AgentId, ApiKeyId, ProviderId, SessionId, SpanId, TenantId, TraceId};
+pub use message::Message;
+
+/// A JSON object.
+pub type JsonObject = serde_json::Map<String, serde_json::Value>;

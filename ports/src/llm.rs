@@ -1,0 +1,266 @@
+//! Language models: what is asked of them and how they answer.
+
+use crate::{
+    JsonObject, Message, Result, message,
+    sessions::{ChatMessage, ToolCall},
+};
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{fmt, sync::Arc, time::Duration};
+
+/// A tool that the model may call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolDefinition {
+    /// Its name.
+    pub name: String,
+    /// What it does and when to use it.
+    pub description: String,
+    /// The JSON Schema of its arguments.
+    pub parameters: Value,
+}
+
+/// One question to a model.
+#[derive(Debug, Clone, Default)]
+pub struct ChatRequest {
+    /// The model's id; "" for the provider's default.
+    pub model: String,
+    /// The conversation, system messages first.
+    pub messages: Vec<ChatMessage>,
+    /// What it may call.
+    pub tools: Vec<ToolDefinition>,
+    /// The most tokens it may answer with.
+    pub max_tokens: u32,
+    /// How freely it chooses words; `None` for the provider's default.
+    pub temperature: Option<f64>,
+    /// How hard it should think (`low`, `medium`, …); `None` to send nothing.
+    pub reasoning_effort: Option<String>,
+    /// Whether the answer should come in pieces. Without it, only [`ChatEvent::Done`] comes.
+    pub stream: bool,
+}
+
+/// Why the model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// It had said all.
+    #[default]
+    Stop,
+    /// It wants tools called.
+    ToolCalls,
+    /// It ran into the token limit.
+    Length,
+}
+
+impl FinishReason {
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::ToolCalls => "tool_calls",
+            Self::Length => "length",
+        }
+    }
+}
+
+/// What an answer took, in tokens (contract 02, Usage).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    /// Read by the model.
+    pub prompt_tokens: i64,
+    /// Written by the model.
+    pub completion_tokens: i64,
+    /// Both.
+    pub total_tokens: i64,
+    /// Written to the provider's prompt cache.
+    #[serde(default, rename = "cache_creation_input_tokens", skip_serializing_if = "is_zero")]
+    pub cache_creation_tokens: i64,
+    /// Read from the provider's prompt cache.
+    #[serde(default, rename = "cache_read_input_tokens", skip_serializing_if = "is_zero")]
+    pub cache_read_tokens: i64,
+    /// Thought.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub thinking_tokens: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.total_tokens += other.total_tokens;
+        self.cache_creation_tokens += other.cache_creation_tokens;
+        self.cache_read_tokens += other.cache_read_tokens;
+        self.thinking_tokens += other.thinking_tokens;
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChatResponse {
+    /// The text.
+    pub content: String,
+    /// What the model thought.
+    pub thinking: String,
+    /// What it wants called.
+    pub tool_calls: Vec<ToolCall>,
+    /// Why it stopped.
+    pub finish_reason: FinishReason,
+    /// What it took; `None` if the provider did not say.
+    pub usage: Option<Usage>,
+    /// The provider's own content blocks, if they must go back unchanged in the next turn.
+    pub raw: Option<Value>,
+}
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChatEvent {
+    /// The next bit of text.
+    Text(String),
+    /// The next bit of thought.
+    Thinking(String),
+    /// The call failed and is tried again.
+    Retrying {
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// How many there are.
+        max_attempts: u32,
+        /// Why, scrubbed of secrets.
+        error: String,
+    },
+    /// The end: the whole answer.
+    Done(Box<ChatResponse>),
+}
+
+/// An answer as it comes: pieces, then exactly one [`ChatEvent::Done`], or an error. Dropping it ends the upstream call.
+pub type ChatStream = BoxStream<'static, Result<ChatEvent, LlmError>>;
+
+/// What kind of failure an upstream had (contract 03, classification).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LlmErrorKind {
+    /// It did not answer in time.
+    Timeout,
+    /// The conversation is too long for the model.
+    ContextOverflow,
+    /// It refuses the order of the messages.
+    History,
+    /// Too many requests.
+    RateLimit,
+    /// Too busy.
+    Overloaded,
+    /// No money.
+    Billing,
+    /// The key is wrong.
+    Auth,
+    /// It does not know the model.
+    Model,
+    /// Anything else.
+    Other,
+}
+
+/// A failed call to a model.
+#[derive(Debug, Clone)]
+pub struct LlmError {
+    /// What kind of failure.
+    pub kind: LlmErrorKind,
+    /// The HTTP status, if there was one.
+    pub status: Option<u16>,
+    /// The provider's text, shortened and scrubbed of secrets. For logs, traces and the provider's own admin.
+    pub text: String,
+    /// When the provider asks to come back.
+    pub retry_after: Option<Duration>,
+}
+
+impl fmt::Display for LlmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for LlmError {}
+
+impl LlmError {
+    /// What a user is told: the class of the failure, never the provider's own words.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        match self.kind {
+            LlmErrorKind::Timeout => message::upstream_timeout(),
+            LlmErrorKind::ContextOverflow => message::upstream_context(),
+            LlmErrorKind::History => message::upstream_history(),
+            LlmErrorKind::RateLimit => message::upstream_rate_limit(),
+            LlmErrorKind::Overloaded => message::upstream_overloaded(),
+            LlmErrorKind::Billing => message::upstream_billing(),
+            LlmErrorKind::Auth => message::upstream_auth(),
+            LlmErrorKind::Model => message::upstream_model(),
+            LlmErrorKind::Other => message::upstream_other(),
+        }
+    }
+}
+
+/// A model that a provider offers (contract 03, ModelInfo).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelInfo {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A place that answers questions: an account at an LLM vendor, or a local server.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// The name that agents use.
+    fn name(&self) -> &str;
+    /// Its type (`anthropic_native`, `openai_compat`, …).
+    fn provider_type(&self) -> &str;
+    /// The model that stands in where none is named; "" if it has none.
+    fn default_model(&self) -> &str;
+    /// Asks. Retries what may be retried until the answer begins; never after.
+    fn chat(&self, request: ChatRequest) -> ChatStream;
+    /// The models it offers, as it says itself.
+    async fn models(&self) -> Result<Vec<ModelInfo>, LlmError>;
+}
+
+/// What a provider is made from.
+#[derive(Clone)]
+pub struct ProviderSpec {
+    /// The name that agents use.
+    pub name: String,
+    /// Its type.
+    pub provider_type: String,
+    /// The base URL, never empty.
+    pub api_base: String,
+    /// The key; `None` for types that need none.
+    pub api_key: Option<SecretString>,
+    /// The model that stands in where none is named.
+    pub default_model: String,
+    /// Whether an operator set the base (file, environment), so that it may name a private host.
+    pub trusted: bool,
+    /// The row's settings.
+    pub settings: JsonObject,
+}
+
+/// Makes providers.
+pub trait ProviderFactory: Send + Sync {
+    /// Whether this build speaks the type.
+    fn speaks(&self, provider_type: &str) -> bool;
+    /// A provider that is ready to be asked.
+    ///
+    /// # Errors
+    /// `Invalid` if the type is not spoken or the base is no URL that may be called.
+    fn build(&self, spec: ProviderSpec) -> Result<Arc<dyn Provider>>;
+    /// Whether a base that came through the API may be called: a message says why not.
+    ///
+    /// # Errors
+    /// `Invalid` with the reason (contract 03, SSRF guard).
+    fn check_base(&self, api_base: &str) -> Result<()>;
+}

@@ -1,0 +1,99 @@
+//! Messages for people: a key and its parameters, translated by the gateway.
+
+use std::fmt;
+
+/// A text that is shown to a user, by catalogue key (contract 01 §6). [`fmt::Display`] gives the English text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The catalogue key, in Fluent's spelling (`error-not-found`).
+    pub key: &'static str,
+    /// The values of the text's placeholders, by name.
+    pub params: Vec<(&'static str, String)>,
+    english: &'static str,
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.english.to_owned();
+        for (name, value) in &self.params {
+            text = text.replace(&format!("{{{name}}}"), value);
+        }
+        f.write_str(&text)
+    }
+}
+
+macro_rules! messages {
+    ($($name:ident($($param:ident),*) = $key:literal, $english:literal;)*) => {
+        $(
+            #[doc = concat!("`", $key, "`: ", $english)]
+            #[must_use]
+            pub fn $name($($param: impl fmt::Display),*) -> Message {
+                Message { key: $key, params: vec![$((stringify!($param), $param.to_string())),*], english: $english }
+            }
+        )*
+        /// Every message: key, names of its parameters, English text.
+        pub const CATALOGUE: &[(&str, &[&str], &str)] = &[$(($key, &[$(stringify!($param)),*], $english)),*];
+    };
+}
+
+messages! {
+    required(field) = "error-required", "{field} is required";
+    invalid_id(what) = "error-invalid-id", "invalid {what} ID";
+    not_found(what, id) = "error-not-found", "{what} not found: {id}";
+    already_exists(what, id) = "error-already-exists", "{what} already exists: {id}";
+    invalid_request(detail) = "error-invalid-request", "invalid request: {detail}";
+    invalid_json() = "error-invalid-json", "invalid JSON";
+    invalid_updates() = "error-invalid-updates", "no valid updates in the request";
+    unauthorized() = "error-unauthorized", "unauthorized";
+    permission_denied(what) = "error-permission-denied", "permission denied: {what}";
+    requires_role(what, role) = "error-requires-role", "permission denied: {what} requires {role} role";
+    owner_only(action) = "error-owner-only", "only the owner may {action}";
+    no_access(what) = "error-no-access", "no access to this {what}";
+    tenant_revoked() = "error-tenant-revoked", "you have no access to this tenant";
+    internal(correlation) = "error-internal", "internal error (reference {correlation})";
+    unavailable(what) = "error-unavailable", "{what} is unavailable, try again later";
+    timeout(what) = "error-timeout", "{what} took too long";
+    invalid_slug(field) = "error-invalid-slug", "{field} must be a valid slug (lowercase letters, numbers, hyphens only)";
+    too_long(field, limit) = "error-too-long", "{field} must not be longer than {limit} characters";
+    not_one_of(field, values) = "error-not-one-of", "{field} must be one of: {values}";
+    out_of_range(field, min, max) = "error-out-of-range", "{field} must be between {min} and {max}";
+    body_too_large(limit) = "error-body-too-large", "the request body is larger than {limit} bytes";
+    agent_not_found(id) = "error-agent-not-found", "agent not found: {id}";
+    agent_inactive(id) = "error-agent-inactive", "agent is not active: {id}";
+    cannot_delete_default() = "error-cannot-delete-default", "the default agent cannot be deleted";
+    user_id_header() = "error-user-id-header", "a user ID is required: send X-GoClaw-User-Id";
+    user_id_required() = "error-user-id-required", "a user ID is required: send user_id with connect";
+    rate_limit() = "error-rate-limit", "too many requests, slow down";
+    no_user_message() = "error-no-user-message", "messages hold no user message with text";
+    messages_required() = "error-messages-required", "messages must hold at least one message";
+    message_required() = "error-message-required", "message is required";
+    edition_limit(what, limit) = "error-edition-limit", "this edition allows at most {limit} {what}";
+    method_not_allowed() = "error-method-not-allowed", "method not allowed";
+    no_such_path(path) = "error-no-such-path", "no such endpoint: {path}";
+    unknown_method(name) = "error-unknown-method", "unknown method: {name}";
+    bad_frame(detail) = "error-bad-frame", "bad frame: {detail}";
+    not_connected() = "error-not-connected", "not connected: send connect first";
+    queue_full() = "error-queue-full", "the session's queue is full";
+    shutting_down() = "error-shutting-down", "the gateway is shutting down";
+    provider_failed(provider, why) = "error-provider-failed", "provider {provider} failed: {why}";
+    no_providers(agent) = "error-no-providers", "no providers configured for agent {agent}";
+    provider_type_fixed() = "error-provider-type-fixed", "invalid request: provider_type cannot be changed after creation";
+    unsupported_provider_type() = "error-unsupported-provider-type", "invalid request: unsupported provider_type";
+    api_key_required() = "error-api-key-required", "API key is required";
+    bad_provider_url(why) = "error-bad-provider-url", "{why}";
+    injection_blocked(patterns) = "error-injection-blocked", "the message was blocked: it looks like a prompt injection ({patterns})";
+    run_interrupted() = "error-run-interrupted", "the run was interrupted by a restart of the gateway";
+    upstream_timeout() = "error-upstream-timeout", "the model took too long to answer; please try again";
+    upstream_context() = "error-upstream-context", "the conversation is too long for the model; start a new session";
+    upstream_history() = "error-upstream-history", "the model refused the conversation's history; start a new session";
+    upstream_rate_limit() = "error-upstream-rate-limit", "the model's provider limits the rate of requests; try again in a moment";
+    upstream_overloaded() = "error-upstream-overloaded", "the model's provider is overloaded; try again in a moment";
+    upstream_billing() = "error-upstream-billing", "the provider refused the request for billing reasons; check the account";
+    upstream_auth() = "error-upstream-auth", "the provider refused the API key; check the provider's settings";
+    upstream_model() = "error-upstream-model", "the provider does not know this model; check the agent's model";
+    upstream_other() = "error-upstream-other", "the model's provider failed; the details are in the gateway's log";
+    database_in_use(path, pid) = "error-database-in-use", "the database is in use by process {pid} (lock file {path})";
+    schema_too_new(version, known) = "error-schema-too-new", "the database has schema version {version}, newer than the {known} this build knows; use a newer build";
+    schema_outdated(version, needed) = "error-schema-outdated", "the database has schema version {version} and this build needs {needed}: run `goclaw migrate up` or set GOCLAW_AUTO_UPGRADE=true";
+    database_rights(right) = "error-database-rights", "the database user lacks a right that the migration needs: {right}";
+}

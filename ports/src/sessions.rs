@@ -1,0 +1,210 @@
+//! Sessions: conversations, and the messages in them.
+
+use crate::{AgentId, JsonObject, Result, SessionId, TenantId};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageRole {
+    /// Orders for the model.
+    System,
+    /// The user.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool call.
+    Tool,
+}
+
+/// One message of a conversation, as it is stored and shown (contract 02, Message).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChatMessage {
+    /// Who speaks.
+    pub role: MessageRole,
+    /// The text; may be empty.
+    pub content: String,
+    /// What the model thought before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub thinking: String,
+    /// The tools that the model wants called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call this is the result of.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tool_call_id: String,
+    /// Whether the call failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_error: bool,
+    /// When it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<DateTime<Utc>>,
+    /// The provider's own content blocks, for the next turn of the same run. Never stored, never shown.
+    #[serde(skip)]
+    pub raw: Option<serde_json::Value>,
+}
+
+impl ChatMessage {
+    /// A message of this role with this text and nothing else.
+    #[must_use]
+    pub fn new(role: MessageRole, content: impl Into<String>) -> Self {
+        Self {
+            role,
+            content: content.into(),
+            thinking: String::new(),
+            tool_calls: Vec::new(),
+            tool_call_id: String::new(),
+            is_error: false,
+            created_at: None,
+            raw: None,
+        }
+    }
+
+    /// The result of a tool call.
+    #[must_use]
+    pub fn tool_result(call_id: impl Into<String>, content: impl Into<String>, is_error: bool) -> Self {
+        Self { tool_call_id: call_id.into(), is_error, ..Self::new(MessageRole::Tool, content) }
+    }
+}
+
+/// A tool call that the model asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolCall {
+    /// Links the result to the call.
+    pub id: String,
+    /// The tool's name, as the model wrote it.
+    pub name: String,
+    /// The arguments; `{}` if they could not be parsed.
+    pub arguments: JsonObject,
+    /// What the provider wants back with the call (such as Gemini's thought signature).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Why the arguments could not be parsed; "" if they could.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub parse_error: String,
+}
+
+/// A conversation, without its messages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its row.
+    pub id: SessionId,
+    /// Its name: `agent:{agent key}:…`; at most 500 bytes, unique in the tenant.
+    pub key: String,
+    /// The agent that answers.
+    pub agent_id: Option<AgentId>,
+    /// The user who asks; "" if none.
+    pub user_id: String,
+    /// What was said before the oldest message that is kept.
+    pub summary: String,
+    /// The model that answered last.
+    pub model: String,
+    /// The provider that answered last.
+    pub provider: String,
+    /// Where the conversation takes place: `ws`, `http`, …
+    pub channel: String,
+    /// Its title; at most 500 characters.
+    pub label: String,
+    /// All input tokens so far.
+    pub input_tokens: i64,
+    /// All output tokens so far.
+    pub output_tokens: i64,
+    /// How often it was compacted.
+    pub compaction_count: i32,
+    /// Free values (`tool_timing`, `display_name`, …).
+    pub metadata: BTreeMap<String, String>,
+    /// How many messages it holds.
+    pub message_count: i64,
+    /// How many bytes of JSON its messages are, for estimates.
+    pub message_bytes: i64,
+    /// When it was opened.
+    pub created_at: DateTime<Utc>,
+    /// When something was last said.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What a session is opened with if it is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    /// The id it gets.
+    pub id: SessionId,
+    /// Its name.
+    pub key: String,
+    /// The agent that answers.
+    pub agent_id: AgentId,
+    /// The user who asks.
+    pub user_id: String,
+    /// Where it takes place.
+    pub channel: String,
+}
+
+/// What changes about a session when messages are added.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionDelta {
+    /// Added to its input tokens.
+    pub input_tokens: i64,
+    /// Added to its output tokens.
+    pub output_tokens: i64,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// The provider that answered.
+    pub provider: Option<String>,
+    /// Values to set in its metadata.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Which sessions a list holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Only sessions whose key starts `agent:{this}:`.
+    pub agent_key: Option<String>,
+    /// Only sessions whose key is `agent:{any}:{this}:…`.
+    pub channel: Option<String>,
+    /// Only sessions of this user.
+    pub user_id: Option<String>,
+    /// At most this many.
+    pub limit: i64,
+    /// After this many.
+    pub offset: i64,
+}
+
+/// Keeps conversations. Every method sees only rows of `tenant`.
+#[async_trait]
+pub trait SessionStore: Send + Sync {
+    /// The session with this key, opened if it is not there. An existing one is returned as it is.
+    ///
+    /// # Errors
+    /// `NotFound` if the tenant has no such agent.
+    async fn open(&self, tenant: TenantId, new: &NewSession, now: DateTime<Utc>) -> Result<Session>;
+
+    /// The session with this key.
+    async fn find(&self, tenant: TenantId, key: &str) -> Result<Option<Session>>;
+
+    /// The sessions that match, last updated first, and how many there are in all.
+    async fn list(&self, tenant: TenantId, filter: &SessionFilter) -> Result<(Vec<Session>, i64)>;
+
+    /// How many sessions the tenant has.
+    async fn count(&self, tenant: TenantId) -> Result<i64>;
+
+    /// Adds messages at the end and applies `delta`, in one durable step: once this answers, a crash loses none of it.
+    ///
+    /// # Errors
+    /// `NotFound` if the tenant has no such session.
+    async fn append(&self, tenant: TenantId, key: &str, messages: &[ChatMessage], delta: &SessionDelta, now: DateTime<Utc>) -> Result<()>;
+
+    /// The last `limit` messages, oldest first; all of them for `None`. Empty for an unknown session.
+    async fn messages(&self, tenant: TenantId, key: &str, limit: Option<i64>) -> Result<Vec<ChatMessage>>;
+
+    /// Sets the title. `false` if there is no such session.
+    async fn set_label(&self, tenant: TenantId, key: &str, label: &str, now: DateTime<Utc>) -> Result<bool>;
+
+    /// Removes all messages and the summary; title, tokens and metadata stay. `false` if there is no such session.
+    async fn reset(&self, tenant: TenantId, key: &str, now: DateTime<Utc>) -> Result<bool>;
+
+    /// Deletes a session with its messages. `false` if there is none.
+    async fn delete(&self, tenant: TenantId, key: &str) -> Result<bool>;
+}

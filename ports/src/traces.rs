@@ -1,0 +1,196 @@
+//! Traces: what each run did, how long it took and what it cost.
+
+use crate::{AgentId, JsonObject, Result, SpanId, TenantId, TraceId};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// How a run or a step of it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceStatus {
+    /// It goes on.
+    Running,
+    /// It ended well.
+    Completed,
+    /// It failed.
+    Error,
+    /// It was stopped (runs only).
+    Cancelled,
+}
+
+impl TraceStatus {
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+        }
+    }
+    /// The status with this wire name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Running, Self::Completed, Self::Error, Self::Cancelled].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// One run (contract 03, Trace).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "the fields are the contract's, and their names say it")]
+pub struct Trace {
+    pub id: TraceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_trace_id: Option<TraceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<AgentId>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session_key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_id: String,
+    pub start_time: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub channel: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub input_preview: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub output_preview: String,
+    pub total_input_tokens: i64,
+    pub total_output_tokens: i64,
+    /// US dollars.
+    pub total_cost: f64,
+    pub span_count: i32,
+    pub llm_call_count: i32,
+    pub tool_call_count: i32,
+    pub status: TraceStatus,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    pub metadata: JsonObject,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team_id: Option<Uuid>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// One step of a run (contract 03, Span).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "the fields are the contract's, and their names say it")]
+pub struct Span {
+    pub id: SpanId,
+    pub trace_id: TraceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_span_id: Option<SpanId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<AgentId>,
+    /// `llm_call`, `tool_call`, `agent`, `embedding` or `event`; at most 20 characters.
+    pub span_type: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    pub start_time: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+    pub status: TraceStatus,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// Always `DEFAULT`.
+    pub level: String,
+    /// At most 200 characters.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub model: String,
+    /// At most 50 characters.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<i64>,
+    /// US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_cost: Option<f64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub finish_reason: String,
+    /// At most 200 characters.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tool_name: String,
+    /// At most 100 characters.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tool_call_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub input_preview: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub output_preview: String,
+    pub metadata: JsonObject,
+    pub tenant_id: TenantId,
+    pub created_at: DateTime<Utc>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceEnd {
+    /// When.
+    pub end_time: DateTime<Utc>,
+    /// How.
+    pub status: TraceStatus,
+    /// Why it failed; "" if it did not.
+    pub error: String,
+    /// The end of the answer.
+    pub output_preview: String,
+}
+
+/// Which traces a list holds. All given conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of Trace")]
+pub struct TraceFilter {
+    pub agent_id: Option<AgentId>,
+    pub user_id: Option<String>,
+    pub session_key: Option<String>,
+    pub status: Option<TraceStatus>,
+    pub channel: Option<String>,
+    /// At most this many.
+    pub limit: i64,
+    /// After this many.
+    pub offset: i64,
+}
+
+/// Keeps traces. Every method but `all_tenants_…` sees only rows of `tenant`.
+#[async_trait]
+pub trait TraceStore: Send + Sync {
+    /// Stores a new trace.
+    async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()>;
+
+    /// Stores spans, replacing those with the same id, and recomputes the totals of the traces they belong to:
+    /// `span_count`, `llm_call_count` and `tool_call_count` by type, tokens over `llm_call` spans, cost over all.
+    /// Spans of a trace that the tenant does not have are left out.
+    async fn put_spans(&self, tenant: TenantId, spans: &[Span]) -> Result<()>;
+
+    /// Ends a trace: writes `end`, and `duration_ms` from its start. `false` if the tenant has no such trace.
+    async fn finish(&self, tenant: TenantId, id: TraceId, end: &TraceEnd) -> Result<bool>;
+
+    /// A trace with its spans, by start.
+    async fn find(&self, tenant: TenantId, id: TraceId) -> Result<Option<(Trace, Vec<Span>)>>;
+
+    /// The traces that match, newest first, and how many there are in all.
+    async fn list(&self, tenant: TenantId, filter: &TraceFilter) -> Result<(Vec<Trace>, i64)>;
+
+    /// Marks every running trace and span that was started before `started_before` as failed, with this text.
+    /// Answers with how many traces there were. For the start after a crash.
+    async fn all_tenants_fail_running(&self, started_before: DateTime<Utc>, now: DateTime<Utc>, error: &str) -> Result<i64>;
+
+    /// Deletes at most `limit` traces made before `before`, with their spans. Answers with how many it deleted.
+    async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64>;
+}

@@ -1,0 +1,221 @@
+//! Agents: who may see, make, change and delete them.
+
+mod body;
+
+pub use body::{AgentUpdate, NewAgent, is_slug};
+
+use crate::{
+    audit::Audit,
+    caller::{Access, Caller},
+    context_files,
+    runs::Runs,
+    settings::{LiveSettings, Settings},
+    workspace,
+};
+use goclaw_ports::{
+    AgentId, Error, ErrorKind, Result, TenantId,
+    agents::{Agent, AgentFilter, AgentPatch, AgentStatus, AgentStore, ContextFile},
+    clock::{Clock, Ids},
+    message,
+    roles::Role,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{path::Path, sync::Arc};
+
+/// The key that stands for "whichever agent answers here by default".
+pub const DEFAULT_KEY: &str = "default";
+
+/// What may be done with agents.
+pub struct Agents {
+    pub(crate) store: Arc<dyn AgentStore>,
+    pub(crate) settings: Arc<LiveSettings>,
+    pub(crate) audit: Audit,
+    pub(crate) runs: Arc<Runs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+}
+
+/// An agent as `agents.list` shows it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSummary {
+    /// The agent's key.
+    pub id: String,
+    /// Its display name.
+    pub name: String,
+    /// Its model.
+    pub model: String,
+    /// Its provider.
+    pub provider: String,
+    /// `open` or `predefined`.
+    pub agent_type: &'static str,
+    /// Its status.
+    pub status: &'static str,
+    /// Whether it runs now.
+    pub is_running: bool,
+}
+
+impl Agents {
+    /// The agents that the caller may use, newest first, whatever their status.
+    ///
+    /// # Errors
+    /// `Forbidden` below viewer; `Invalid` without a user.
+    pub async fn list(&self, caller: &Caller) -> Result<Vec<Agent>> {
+        caller.require(Role::Viewer, Access::Read, "/v1/agents")?;
+        self.store.list(caller.tenant, &visible_to(caller, None)?).await
+    }
+
+    /// The active agents that the caller may use, with whether they run.
+    ///
+    /// # Errors
+    /// As [`Agents::list`].
+    pub async fn list_active(&self, caller: &Caller) -> Result<Vec<AgentSummary>> {
+        caller.require(Role::Viewer, Access::Read, "agents.list")?;
+        let agents = self.store.list(caller.tenant, &visible_to(caller, Some(AgentStatus::Active))?).await?;
+        let summary = |agent: Agent| AgentSummary {
+            is_running: self.runs.of_agent(caller.tenant, &agent.agent_key) > 0,
+            name: agent.display_name,
+            id: agent.agent_key,
+            model: agent.model,
+            provider: agent.provider,
+            agent_type: agent.agent_type.as_str(),
+            status: agent.status.as_str(),
+        };
+        Ok(agents.into_iter().map(summary).collect())
+    }
+
+    /// Makes an agent of the caller's.
+    ///
+    /// # Errors
+    /// `Forbidden` below admin; `Invalid` for bad fields; `AlreadyExists` for a key that is taken;
+    /// `Precondition` when the edition allows no more.
+    pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<Agent> {
+        caller.require(Role::Admin, Access::Manage, "/v1/agents")?;
+        let owner = caller.named_user()?.to_owned();
+        let settings = self.settings.get();
+        let tenant = match new.tenant_id {
+            Some(tenant) if caller.role == Role::Owner => tenant,
+            _ => caller.tenant,
+        };
+        let agent = new.into_agent(tenant, owner, &settings, AgentId(self.ids.row()), self.clock.now())?;
+        check_workspace(caller, &settings, &agent.workspace)?;
+        if tenant == TenantId::MASTER && agent.agent_key == "tenants" {
+            return Err(Error::invalid_request("the key \"tenants\" is reserved"));
+        }
+        let limit = settings.edition.max_agents;
+        if limit > 0 && self.store.count(tenant).await? >= limit {
+            return Err(Error::new(ErrorKind::Precondition, message::edition_limit("agents", limit)));
+        }
+        let files = context_files::seed_of(&agent);
+        self.store.insert(tenant, &agent, &files).await?;
+        self.audit.record(caller, "agent.created", "agent", agent.id, None).await;
+        Ok(agent)
+    }
+
+    /// The agent with this id or key.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` if the caller may not use it.
+    pub async fn get(&self, caller: &Caller, id_or_key: &str) -> Result<Agent> {
+        caller.require(Role::Viewer, Access::Read, "/v1/agents/{id}")?;
+        let agent = self.store.find(caller.tenant, id_or_key).await?.ok_or_else(|| Error::not_found("agent", id_or_key))?;
+        self.check_access(caller, &agent).await?;
+        Ok(agent)
+    }
+
+    /// Changes an agent. Only its owner may.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad id or bad fields, `NotFound`, `Forbidden`, `AlreadyExists` for a key that is taken.
+    pub async fn update(&self, caller: &Caller, id: &str, update: AgentUpdate) -> Result<Agent> {
+        let agent = self.owned(caller, id, "change").await?;
+        let patch = update.into_patch()?;
+        if let Some(workspace) = &patch.workspace {
+            check_workspace(caller, &self.settings.get(), workspace)?;
+        }
+        let files = self.renamed_identity(caller.tenant, &agent, &patch).await?;
+        let updated = self.store.update(caller.tenant, agent.id, &patch, &files, self.clock.now()).await?;
+        let updated = updated.ok_or_else(|| Error::not_found("agent", id))?;
+        self.audit.record(caller, "agent.updated", "agent", agent.id, None).await;
+        Ok(updated)
+    }
+
+    /// Deletes an agent and all that belongs to it; its running conversations are stopped first. Only its owner may.
+    /// The files in its workspace stay.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad id, `NotFound`, `Forbidden`.
+    pub async fn delete(&self, caller: &Caller, id: &str) -> Result<()> {
+        let agent = self.owned(caller, id, "delete").await?;
+        self.runs.stop_agent(caller.tenant, &agent.agent_key).await;
+        if !self.store.delete(caller.tenant, agent.id).await? {
+            return Err(Error::not_found("agent", id));
+        }
+        self.audit.record(caller, "agent.deleted", "agent", agent.id, None).await;
+        Ok(())
+    }
+
+    /// The active agent that a conversation names: by key or id, or the one that answers by default.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none or it is not active, `Forbidden` if the caller may not use it.
+    pub(crate) async fn resolve(&self, caller: &Caller, named: &str) -> Result<Agent> {
+        let found = match self.store.find(caller.tenant, named).await? {
+            None if named == DEFAULT_KEY => self.store.find_default(caller.tenant).await?,
+            found => found,
+        };
+        let agent = found.ok_or_else(|| Error::new(ErrorKind::NotFound, message::agent_not_found(named)))?;
+        if agent.status != AgentStatus::Active {
+            return Err(Error::new(ErrorKind::NotFound, message::agent_inactive(named)));
+        }
+        self.check_access(caller, &agent).await?;
+        Ok(agent)
+    }
+
+    /// The one rule of who may use an agent: its owner, everybody if it is the default, whoever it is shared with.
+    async fn check_access(&self, caller: &Caller, agent: &Agent) -> Result<()> {
+        if caller.role == Role::Owner || agent.is_default {
+            return Ok(());
+        }
+        let user = &*caller.user;
+        if !user.is_empty() && (agent.owner_id == user || self.store.share_role(caller.tenant, agent.id, user).await?.is_some()) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Forbidden, message::no_access("agent")))
+    }
+
+    async fn owned(&self, caller: &Caller, id: &str, action: &str) -> Result<Agent> {
+        caller.require(Role::Admin, Access::Manage, "/v1/agents/{id}")?;
+        let id: AgentId = id.parse().map_err(|_| Error::invalid(message::invalid_id("agent")))?;
+        let agent = self.store.find(caller.tenant, &id.to_string()).await?.filter(|agent| agent.id == id);
+        let agent = agent.ok_or_else(|| Error::not_found("agent", id))?;
+        let owns = !caller.user.is_empty() && agent.owner_id == *caller.user;
+        if caller.role != Role::Owner && !owns {
+            return Err(Error::new(ErrorKind::Forbidden, message::owner_only(format!("{action} this agent"))));
+        }
+        Ok(agent)
+    }
+
+    /// IDENTITY.md with the new name in it, if the name changes.
+    async fn renamed_identity(&self, tenant: TenantId, agent: &Agent, patch: &AgentPatch) -> Result<Vec<ContextFile>> {
+        let Some(name) = patch.display_name.as_deref().filter(|name| !name.is_empty()) else { return Ok(vec![]) };
+        let files = self.store.files(tenant, agent.id).await?;
+        let identity = files.iter().find(|file| file.name == context_files::IDENTITY).map_or("", |file| &file.content);
+        Ok(vec![ContextFile { name: context_files::IDENTITY.into(), content: context_files::with_field(identity, "Name", name) }])
+    }
+}
+
+fn visible_to(caller: &Caller, status: Option<AgentStatus>) -> Result<AgentFilter> {
+    let user = caller.named_user()?;
+    Ok(AgentFilter { visible_to: (caller.role != Role::Owner).then(|| user.to_owned()), status })
+}
+
+/// Only an owner of the installation may point an agent at a directory outside the workspaces' root.
+fn check_workspace(caller: &Caller, settings: &Settings, path: &str) -> Result<()> {
+    let allowed = path.is_empty() || caller.tenant != TenantId::MASTER || workspace::is_agents_place(Path::new(path), &settings.agents.workspace);
+    if allowed || caller.role == Role::Owner {
+        return Ok(());
+    }
+    Err(Error::invalid_request("workspace must be below the gateway's workspace directory"))
+}

@@ -1,0 +1,332 @@
+//! Chat: asking an agent, over REST or WebSocket.
+
+mod input;
+
+pub use crate::runs::engine::RunOutcome;
+pub use input::{Completion, InputContent, InputMessage, InputPart, select_agent};
+
+use crate::{
+    agents::{Agents, DEFAULT_KEY},
+    caller::{Access, Caller},
+    runs::{
+        Runs,
+        engine::{End, Engine, Request},
+    },
+    sessions::Sessions,
+    settings::LiveSettings,
+};
+use goclaw_ports::{
+    Error, ErrorKind, Result,
+    clock::Ids,
+    limits::{Quota, RateLimiter},
+    message,
+    roles::Role,
+    sessions::{ChatMessage, MessageRole, SessionDelta},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::DropGuard;
+use uuid::Uuid;
+
+/// How many requests come at once before the rate limit holds.
+const BURST: u32 = 5;
+/// How many pieces of an answer wait for a client.
+const PIECES: usize = 64;
+/// The longest session key, in bytes.
+const MAX_SESSION_KEY: usize = 500;
+
+/// Asking an agent.
+pub struct Chat {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) runs: Arc<Runs>,
+    pub(crate) limiter: Arc<dyn RateLimiter>,
+    pub(crate) settings: Arc<LiveSettings>,
+    pub(crate) ids: Arc<dyn Ids>,
+}
+
+/// A run whose answer somebody waits for. Dropping it stops the run.
+pub struct RunHandle {
+    /// Its id.
+    pub run_id: Uuid,
+    pieces: mpsc::Receiver<String>,
+    end: oneshot::Receiver<End>,
+    ended: bool,
+    _stop: DropGuard,
+}
+
+/// What comes of a run.
+#[derive(Debug, Clone)]
+pub enum RunEvent {
+    /// The next bit of the answer.
+    Text(String),
+    /// The end: all of it.
+    Done(RunOutcome),
+    /// The end: it failed.
+    Failed(Error),
+    /// The end: it was stopped.
+    Cancelled,
+}
+
+impl RunHandle {
+    /// What comes next; nothing after the end.
+    pub async fn next(&mut self) -> Option<RunEvent> {
+        if self.ended {
+            return None;
+        }
+        if let Some(text) = self.pieces.recv().await {
+            return Some(RunEvent::Text(text));
+        }
+        self.ended = true;
+        Some(match (&mut self.end).await {
+            Ok(End::Completed(outcome)) => RunEvent::Done(outcome),
+            Ok(End::Failed(error)) => RunEvent::Failed(error),
+            Ok(End::Cancelled) => RunEvent::Cancelled,
+            Err(_) => RunEvent::Failed(Error::internal("the run ended without an end")),
+        })
+    }
+}
+
+/// A message for an agent, as `chat.send` takes it. "" is absent.
+#[derive(Debug, Clone, Default)]
+pub struct Send {
+    /// What is asked.
+    pub message: String,
+    /// Who is asked: a key or an id.
+    pub agent_id: String,
+    /// In which conversation; a new one if it is empty.
+    pub session_key: String,
+    /// Whether the answer should come in pieces.
+    pub stream: bool,
+    /// The connection that asks, for the rate limit of callers without a user.
+    pub connection: String,
+}
+
+/// How `chat.send` ended.
+#[derive(Debug, Clone)]
+pub enum Sent {
+    /// With an answer.
+    Completed {
+        /// The run that answered.
+        run_id: Uuid,
+        /// What it answered.
+        outcome: RunOutcome,
+    },
+    /// The conversation's run, which goes on, has taken the message in.
+    Injected,
+    /// The run was stopped.
+    Cancelled,
+}
+
+impl Serialize for Sent {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Completed { run_id, outcome } => {
+                let mut result = json!({"runId": run_id, "content": outcome.content, "usage": outcome.usage});
+                if !outcome.media.is_empty() {
+                    result["media"] = json!(outcome.media);
+                }
+                result
+            }
+            Self::Injected => json!({"injected": true}),
+            Self::Cancelled => json!({"cancelled": true}),
+        }
+        .serialize(serializer)
+    }
+}
+
+/// Which runs were stopped.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Aborted {
+    /// Always true: there being nothing to stop is no error.
+    pub ok: bool,
+    /// Whether any was.
+    pub aborted: bool,
+    /// Which.
+    pub run_ids: Vec<String>,
+}
+
+/// Whether a conversation's agent is at work.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionStatus {
+    /// Whether it is.
+    pub is_running: bool,
+    /// The run; "" if there is none.
+    pub run_id: String,
+    /// What it does.
+    pub activity: Option<Value>,
+}
+
+impl Chat {
+    /// Asks an agent in a new conversation (`POST /v1/chat/completions`).
+    ///
+    /// # Errors
+    /// `Forbidden` below operator or for an agent that the caller may not use, `RateLimited`, `Invalid` without a user or
+    /// a user message, `NotFound` for an unknown agent.
+    pub async fn complete(&self, caller: &Caller, request: Completion) -> Result<RunHandle> {
+        caller.require(Role::Operator, Access::Write, "/v1/chat/completions")?;
+        self.limit(&caller.limit_key).await?;
+        let message = request.question()?;
+        let mut caller = caller.clone();
+        if caller.user.is_empty() {
+            if request.user.len() > crate::auth::MAX_USER_ID {
+                return Err(Error::invalid(message::too_long("user", crate::auth::MAX_USER_ID)));
+            }
+            caller.user = request.user.as_str().into();
+        }
+        caller.named_user()?;
+        let agent = self.agents.resolve(&caller, &request.agent).await?;
+        let session_key = format!("agent:{}:http-{}-{}", agent.agent_key, caller.user, &self.ids.random().simple().to_string()[..12]);
+        let (pieces, received) = mpsc::channel(PIECES);
+        let started = self.engine.start(Request {
+            caller,
+            agent,
+            session_key,
+            message,
+            stored: false,
+            channel: "http",
+            chat_id: "api".into(),
+            stream: request.stream,
+            pieces: Some(pieces),
+        })?;
+        let stop = started.run.cancel.clone().drop_guard();
+        Ok(RunHandle { run_id: started.run.id, pieces: received, end: started.end, ended: false, _stop: stop })
+    }
+
+    /// Asks an agent in a conversation that goes on (`chat.send`), and waits for the end of the run. The run does not
+    /// depend on the caller: it goes on if nobody waits any more.
+    ///
+    /// # Errors
+    /// `Forbidden` below operator, for an agent or a conversation that is not the caller's; `RateLimited`; `Invalid`
+    /// without a user or a message; `NotFound` for an unknown agent; whatever made the run fail.
+    pub async fn send(&self, caller: &Caller, request: Send) -> Result<Sent> {
+        caller.require(Role::Operator, Access::Write, "chat.send")?;
+        if caller.user.is_empty() {
+            return Err(Error::invalid(message::user_id_required()));
+        }
+        self.limit(&format!("user:{}:{}", caller.tenant, caller.user)).await?;
+        if request.message.trim().is_empty() {
+            return Err(Error::invalid(message::message_required()));
+        }
+        let named = [request.agent_id.as_str(), agent_in(&request.session_key), DEFAULT_KEY].into_iter().find(|named| !named.is_empty());
+        let agent = self.agents.resolve(caller, named.unwrap_or(DEFAULT_KEY)).await?;
+        let session_key = if request.session_key.is_empty() {
+            format!("agent:{}:ws:direct:{}", agent.agent_key, self.ids.random())
+        } else {
+            self.check_session(caller, &request.session_key, &agent.agent_key).await?;
+            request.session_key
+        };
+        let mut stored = false;
+        if let Some(run) = self.runs.current(caller.tenant, &session_key) {
+            let text = self.engine.checked_injection(&request.message)?;
+            if self.remember(caller, &session_key, &text).await? {
+                if run.inject(&text) {
+                    return Ok(Sent::Injected);
+                }
+                stored = true;
+            }
+        }
+        let started = self.engine.start(Request {
+            chat_id: caller.user.to_string(),
+            caller: caller.clone(),
+            agent,
+            session_key,
+            message: request.message,
+            stored,
+            channel: "ws",
+            stream: request.stream,
+            pieces: None,
+        })?;
+        match started.end.await {
+            Ok(End::Completed(outcome)) => Ok(Sent::Completed { run_id: started.run.id, outcome }),
+            Ok(End::Cancelled) => Ok(Sent::Cancelled),
+            Ok(End::Failed(error)) => Err(error),
+            Err(_) => Err(Error::internal("the run ended without an end")),
+        }
+    }
+
+    /// Stops runs: those of a conversation, one by its id, or one by its id in a conversation. Only the caller's own,
+    /// below admin.
+    ///
+    /// # Errors
+    /// `Forbidden` below operator, `Invalid` if neither is named.
+    pub async fn abort(&self, caller: &Caller, session_key: &str, run_id: &str) -> Result<Aborted> {
+        caller.require(Role::Operator, Access::Write, "chat.abort")?;
+        if session_key.is_empty() && run_id.is_empty() {
+            return Err(Error::required("sessionKey or runId"));
+        }
+        let mut runs = self.runs.find(caller.tenant, session_key, run_id);
+        runs.retain(|run| caller.is_admin() || (!caller.user.is_empty() && run.user == caller.user));
+        runs.iter().for_each(|run| run.cancel.cancel());
+        Ok(Aborted { ok: true, aborted: !runs.is_empty(), run_ids: runs.iter().map(|run| run.id.to_string()).collect() })
+    }
+
+    /// Whether a conversation's agent is at work.
+    ///
+    /// # Errors
+    /// `Forbidden` below viewer, or for another user's conversation below admin; `Invalid` without a key.
+    pub async fn status(&self, caller: &Caller, session_key: &str) -> Result<SessionStatus> {
+        caller.require(Role::Viewer, Access::Read, "chat.session.status")?;
+        if session_key.is_empty() {
+            return Err(Error::required("sessionKey"));
+        }
+        self.sessions.visible(caller, session_key).await?;
+        let run = self.runs.current(caller.tenant, session_key).filter(|run| caller.is_admin() || run.user == caller.user);
+        Ok(SessionStatus {
+            is_running: run.is_some(),
+            run_id: run.as_ref().map(|run| run.id.to_string()).unwrap_or_default(),
+            activity: run.and_then(|run| run.activity()),
+        })
+    }
+
+    /// A conversation's key must name the agent that is asked, and the conversation must be the caller's.
+    async fn check_session(&self, caller: &Caller, key: &str, agent_key: &str) -> Result<()> {
+        if key.len() > MAX_SESSION_KEY {
+            return Err(Error::invalid(message::too_long("sessionKey", MAX_SESSION_KEY)));
+        }
+        if agent_in(key) != agent_key && agent_in(key) != DEFAULT_KEY {
+            return Err(Error::forbidden("the session belongs to another agent"));
+        }
+        if let Some(session) = self.engine.sessions.find(caller.tenant, key).await?
+            && session.user_id != *caller.user
+        {
+            return Err(Error::forbidden("this session belongs to another user"));
+        }
+        Ok(())
+    }
+
+    /// Puts a message into a conversation that is there.
+    async fn remember(&self, caller: &Caller, key: &str, text: &str) -> Result<bool> {
+        let now = self.engine.clock.now();
+        let said = ChatMessage { created_at: Some(now), ..ChatMessage::new(MessageRole::User, text) };
+        match self.engine.sessions.append(caller.tenant, key, &[said], &SessionDelta::default(), now).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn limit(&self, key: &str) -> Result<()> {
+        let per_minute = self.settings.get().gateway.rate_limit_rpm;
+        if per_minute == 0 {
+            return Ok(());
+        }
+        let taken = self.limiter.take(key, Quota { per_minute, burst: BURST }).await;
+        taken.map_err(|wait| Error::new(ErrorKind::RateLimited, message::rate_limit()).retry_after(wait))
+    }
+}
+
+/// The agent that a session key names: `agent:{this}:…`.
+fn agent_in(session_key: &str) -> &str {
+    let mut parts = session_key.splitn(3, ':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("agent"), Some(agent), Some(_)) => agent,
+        _ => "",
+    }
+}

@@ -1,0 +1,107 @@
+//! What REST clients send.
+
+use crate::agents::DEFAULT_KEY;
+use goclaw_ports::{Error, Result, message};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A question, in the form of OpenAI's chat completions.
+#[derive(Debug, Clone, Default)]
+pub struct Completion {
+    /// Who is asked.
+    pub agent: String,
+    /// What was said so far. Only the last user message counts: the agent has a memory of its own.
+    pub messages: Vec<InputMessage>,
+    /// Whether the answer should come in pieces.
+    pub stream: bool,
+    /// The user, where the credential names none.
+    pub user: String,
+}
+
+/// A message, as clients send it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct InputMessage {
+    /// `user`, `assistant`, `system`, `developer` or `tool`.
+    pub role: String,
+    /// The text.
+    #[serde(default)]
+    pub content: Option<InputContent>,
+}
+
+/// A text, or parts of one.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum InputContent {
+    /// A text.
+    Text(String),
+    /// Parts; only those of type `text` count.
+    Parts(Vec<InputPart>),
+}
+
+/// A part of a message.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct InputPart {
+    /// `text`, or something else.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The text.
+    #[serde(default)]
+    pub text: String,
+}
+
+impl Completion {
+    /// The last user message that has a text.
+    ///
+    /// # Errors
+    /// `Invalid` if there is none.
+    pub(super) fn question(&self) -> Result<String> {
+        if self.messages.is_empty() {
+            return Err(Error::invalid(message::messages_required()));
+        }
+        let last = self.messages.iter().rev().find(|message| message.role == "user").and_then(|message| message.content.as_ref());
+        let text = match last {
+            Some(InputContent::Text(text)) => text.clone(),
+            Some(InputContent::Parts(parts)) => {
+                let texts = parts.iter().filter(|part| part.kind == "text" && !part.text.is_empty());
+                texts.map(|part| part.text.as_str()).collect::<Vec<_>>().join("\n")
+            }
+            None => String::new(),
+        };
+        if text.trim().is_empty() { Err(Error::invalid(message::no_user_message())) } else { Ok(text) }
+    }
+}
+
+/// The agent that a REST request names: in `model` behind `goclaw:` or `agent:`, else in one of the headers, else `default`.
+#[must_use]
+pub fn select_agent(model: &str, headers: [Option<&str>; 2]) -> String {
+    let in_model = model.strip_prefix("goclaw:").or_else(|| model.strip_prefix("agent:"));
+    let named = in_model.into_iter().chain(headers.into_iter().flatten()).find(|named| !named.is_empty());
+    named.unwrap_or(DEFAULT_KEY).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("goclaw:fox", Some("x"), None, "fox")]
+    #[case("agent:fox", None, None, "fox")]
+    #[case("gpt-4o", Some("fox"), Some("x"), "fox")]
+    #[case("gpt-4o", None, Some("fox"), "fox")]
+    #[case("", None, None, "default")]
+    fn the_agent_is_named_by_model_then_headers(#[case] model: &str, #[case] one: Option<&str>, #[case] two: Option<&str>, #[case] agent: &str) {
+        assert_eq!(select_agent(model, [one, two]), agent);
+    }
+
+    #[test]
+    fn the_last_user_message_is_the_question() {
+        let messages = serde_json::from_value(serde_json::json!([
+            {"role": "user", "content": "first"},
+            {"role": "assistant", "content": null},
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]},
+        ]));
+        let completion = Completion { messages: messages.unwrap(), ..Completion::default() };
+        assert_eq!(completion.question().unwrap(), "a\nb");
+    }
+}

@@ -1,0 +1,222 @@
+//! Context files: the texts that make an agent what it is (contract 02, context files; contract 04, virtual files).
+
+use async_trait::async_trait;
+use goclaw_ports::{
+    Result, TenantId,
+    agents::{Agent, AgentStore, AgentType, ContextFile},
+    clock::Clock,
+    tools::{ToolAgent, ToolContext, VirtualFiles},
+};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+/// How the agent works.
+pub const AGENTS: &str = "AGENTS.md";
+/// Who the agent is.
+pub const SOUL: &str = "SOUL.md";
+/// What the agent is called.
+pub const IDENTITY: &str = "IDENTITY.md";
+/// Who the user is.
+pub const USER: &str = "USER.md";
+/// What holds for all users of a predefined agent.
+pub const USER_PREDEFINED: &str = "USER_PREDEFINED.md";
+/// What the agent looks after by itself.
+pub const HEARTBEAT: &str = "HEARTBEAT.md";
+
+/// The files that are rows, not files.
+pub const NAMES: &[&str] = &[AGENTS, SOUL, IDENTITY, USER, USER_PREDEFINED, HEARTBEAT];
+
+const TEMPLATES: &[(&str, &str)] = &[
+    (AGENTS, include_str!("../templates/AGENTS.md")),
+    (SOUL, include_str!("../templates/SOUL.md")),
+    (IDENTITY, include_str!("../templates/IDENTITY.md")),
+    (USER, include_str!("../templates/USER.md")),
+    (USER_PREDEFINED, include_str!("../templates/USER_PREDEFINED.md")),
+];
+
+/// What the model is told where a virtual file has no disk behind it.
+const IN_THE_PROMPT: &str = "This file is already part of your instructions. Follow it; do not quote it.";
+const OWNER_ONLY: &str = "Only this agent's owner may change this file. Tell the user so, and do not try again.";
+
+fn templates(names: &[&str]) -> Vec<ContextFile> {
+    let of_name = |(name, content): &(&str, &str)| ContextFile { name: (*name).to_owned(), content: (*content).to_owned() };
+    TEMPLATES.iter().filter(|(name, _)| names.contains(name)).map(of_name).collect()
+}
+
+/// The agent-level files that a new agent starts with.
+#[must_use]
+pub fn seed_of(agent: &Agent) -> Vec<ContextFile> {
+    match agent.agent_type {
+        AgentType::Open => vec![],
+        AgentType::Predefined => {
+            let mut files = templates(&[AGENTS, SOUL, IDENTITY, USER_PREDEFINED]);
+            if !agent.display_name.is_empty() {
+                files.iter_mut().filter(|file| file.name == IDENTITY).for_each(|file| file.content = with_field(&file.content, "Name", &agent.display_name));
+            }
+            files
+        }
+    }
+}
+
+/// The files that a user starts with.
+fn seed_of_user(agent: &Agent, own: &[ContextFile]) -> Vec<ContextFile> {
+    let names: &[&str] = match agent.agent_type {
+        AgentType::Open => &[AGENTS, SOUL, IDENTITY, USER],
+        AgentType::Predefined => &[USER],
+    };
+    let mut files = templates(names);
+    for file in &mut files {
+        if let Some(own) = own.iter().find(|own| own.name == file.name && !own.content.is_empty()) {
+            file.content.clone_from(&own.content);
+        } else if file.name == IDENTITY && !agent.display_name.is_empty() {
+            file.content = with_field(&file.content, "Name", &agent.display_name);
+        }
+    }
+    files
+}
+
+/// The text with `field` set to `value`: in the first line that, without its marks, starts `field:`, else after the first heading.
+#[must_use]
+pub fn with_field(text: &str, field: &str, value: &str) -> String {
+    let value = value.replace(['\n', '\r'], " ");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let starts_with_field = |line: &String| {
+        let bare: String = line.trim_start_matches(['-', '*', '#', '_', ' ', '\t']).to_ascii_lowercase();
+        bare.starts_with(&format!("{}:", field.to_ascii_lowercase()))
+    };
+    if let Some(line) = lines.iter_mut().find(|line| starts_with_field(line)) {
+        let colon = line.find(':').map_or(line.len(), |at| at + 1);
+        let marks: String = line[colon..].chars().take_while(|c| *c == '*').collect();
+        line.truncate(colon);
+        line.push_str(&marks);
+        line.push(' ');
+        line.push_str(&value);
+    } else {
+        let after = lines.iter().position(|line| line.starts_with('#')).map_or(0, |at| at + 1);
+        lines.insert(after, format!("{field}: {value}"));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Reads and writes context files.
+pub struct ContextFiles {
+    agents: Arc<dyn AgentStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl ContextFiles {
+    /// Over these agents' files.
+    pub fn new(agents: Arc<dyn AgentStore>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { agents, clock })
+    }
+
+    /// Notes that the user is there, gives a new one its files, and answers with the directory it was first given and
+    /// with the files that belong into its prompt.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn enter(&self, tenant: TenantId, agent: &Agent, user: &str, workspace: &str) -> Result<(String, Vec<ContextFile>)> {
+        let own = self.agents.files(tenant, agent.id).await?;
+        if user.is_empty() {
+            return Ok((workspace.to_owned(), own));
+        }
+        let seed = seed_of_user(agent, &own);
+        let profile = self.agents.touch_profile(tenant, agent.id, user, workspace, &seed, self.clock.now()).await?;
+        let users = self.agents.user_files(tenant, agent.id, user).await?;
+        Ok((profile.workspace, merge(agent.agent_type, own, users)))
+    }
+
+    async fn read_file(&self, tenant: TenantId, agent: &ToolAgent, user: &str, name: &str) -> Result<Option<String>> {
+        if !user.is_empty() && name != HEARTBEAT {
+            let files = self.agents.user_files(tenant, agent.id, user).await?;
+            if let Some(file) = files.into_iter().find(|file| file.name == name) {
+                return Ok(Some(file.content));
+            }
+        }
+        Ok(self.agents.files(tenant, agent.id).await?.into_iter().find(|file| file.name == name).map(|file| file.content))
+    }
+}
+
+/// The files of a prompt: an open agent's user has all of its own; a predefined agent's files hold for all, a user's
+/// non-empty copy of the same name wins.
+fn merge(agent_type: AgentType, own: Vec<ContextFile>, users: Vec<ContextFile>) -> Vec<ContextFile> {
+    if agent_type == AgentType::Open {
+        return if users.is_empty() { own } else { users };
+    }
+    let mut files: BTreeMap<String, ContextFile> = own.into_iter().map(|file| (file.name.clone(), file)).collect();
+    for file in users.into_iter().filter(|file| !file.content.is_empty()) {
+        files.insert(file.name.clone(), file);
+    }
+    files.into_values().collect()
+}
+
+/// The context file behind a path: one of the names, at the root of the workspace.
+fn context_file(context: &ToolContext, path: &str) -> Option<&'static str> {
+    let path = Path::new(path.trim());
+    let relative = if path.is_absolute() { path.strip_prefix(&context.workspace).ok()? } else { path };
+    let relative = relative.strip_prefix(".").unwrap_or(relative);
+    NAMES.iter().copied().find(|name| relative == Path::new(name))
+}
+
+#[async_trait]
+impl VirtualFiles for ContextFiles {
+    async fn read(&self, context: &ToolContext, path: &str) -> Option<Result<String, String>> {
+        let (agent, name) = (context.agent.as_ref()?, context_file(context, path)?);
+        if !agent.open && !matches!(name, USER | HEARTBEAT) {
+            return Some(Err(IN_THE_PROMPT.into()));
+        }
+        match self.read_file(context.tenant, agent, &context.user, name).await {
+            Ok(Some(text)) => Some(Ok(text)),
+            Ok(None) => Some(Err(format!("{name} does not exist yet. Write it to create it."))),
+            Err(error) => Some(Err(unreadable(&error))),
+        }
+    }
+
+    async fn write(&self, context: &ToolContext, path: &str, content: &str) -> Option<Result<String, String>> {
+        let (agent, name) = (context.agent.as_ref()?, context_file(context, path)?);
+        let for_user = !context.user.is_empty() && (agent.open || name == USER) && name != HEARTBEAT;
+        let for_agent = name == HEARTBEAT || (name == SOUL && agent.self_evolve) || agent.open;
+        if !for_user && !for_agent {
+            return Some(Err(OWNER_ONLY.into()));
+        }
+        let file = ContextFile { name: name.into(), content: content.into() };
+        let now = self.clock.now();
+        let stored = if for_user {
+            self.agents.put_user_file(context.tenant, agent.id, &context.user, &file, now).await
+        } else {
+            self.agents.put_file(context.tenant, agent.id, &file, now).await
+        };
+        Some(stored.map(|()| format!("Wrote {name} ({} bytes). It takes effect with the next message.", content.len())).map_err(|error| unreadable(&error)))
+    }
+}
+
+fn unreadable(error: &goclaw_ports::Error) -> String {
+    tracing::error!(%error, "a context file could not be read or written");
+    "The file cannot be reached just now. Try again later.".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("# Identity\n\n- **Name:** Old\n- **Emoji:** x\n", "# Identity\n\n- **Name:** Zoe\n- **Emoji:** x\n")]
+    #[case("# Identity\nName: Old\n", "# Identity\nName: Zoe\n")]
+    #[case("# Identity\n\nText\n", "# Identity\nName: Zoe\n\nText\n")]
+    #[case("", "Name: Zoe\n")]
+    fn a_field_is_replaced_where_it_stands(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(with_field(text, "Name", "Zoe"), expected);
+    }
+
+    #[test]
+    fn a_value_cannot_add_lines() {
+        assert_eq!(with_field("Name: a\n", "Name", "b\nCreature: c"), "Name: b Creature: c\n");
+    }
+
+    #[test]
+    fn a_users_copy_wins_for_predefined_agents_unless_it_is_empty() {
+        let file = |name: &str, content: &str| ContextFile { name: name.into(), content: content.into() };
+        let files = merge(AgentType::Predefined, vec![file(SOUL, "s"), file(USER, "shared")], vec![file(USER, "mine"), file(SOUL, "")]);
+        assert_eq!(files, [file(SOUL, "s"), file(USER, "mine")]);
+    }
+}

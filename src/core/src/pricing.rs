@@ -1,0 +1,60 @@
+//! What a call costs.
+
+use goclaw_ports::llm::Usage;
+use std::collections::HashMap;
+
+/// US dollars per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Price {
+    /// Read by the model.
+    pub input: f64,
+    /// Written by the model.
+    pub output: f64,
+    /// Read from the provider's prompt cache; 0 if not priced.
+    pub cache_read: f64,
+    /// Written to the provider's prompt cache; 0 if not priced.
+    pub cache_create: f64,
+}
+
+/// The cost of `usage` in US dollars, if `provider/model` or `model` has a price.
+///
+/// Anthropic counts cached tokens beside `prompt_tokens`, all others within them; there the cached ones are priced once.
+#[must_use]
+pub fn cost(prices: &HashMap<String, Price>, provider: &str, provider_type: &str, model: &str, usage: Usage) -> Option<f64> {
+    let price = prices.get(&format!("{provider}/{model}")).or_else(|| prices.get(model))?;
+    let cached_within = price.cache_read > 0.0 && provider_type != "anthropic_native";
+    let fresh = if cached_within { (usage.prompt_tokens - usage.cache_read_tokens).max(0) } else { usage.prompt_tokens };
+    #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+    let part = |tokens: i64, per_million: f64| tokens as f64 * per_million / 1e6;
+    Some(
+        part(fresh, price.input)
+            + part(usage.completion_tokens, price.output)
+            + part(usage.cache_read_tokens, price.cache_read)
+            + part(usage.cache_creation_tokens, price.cache_create),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_price_of_the_provider_wins_over_the_price_of_the_model() {
+        let usage = Usage { prompt_tokens: 1000, completion_tokens: 500, ..Usage::default() };
+        let prices = HashMap::from([
+            ("m".to_owned(), Price { input: 1.0, output: 1.0, ..Price::default() }),
+            ("stub/m".to_owned(), Price { input: 2.0, output: 8.0, ..Price::default() }),
+        ]);
+        assert_eq!(cost(&prices, "stub", "openai_compat", "m", usage), Some(0.006));
+        assert_eq!(cost(&prices, "other", "openai_compat", "m", usage), Some(0.0015));
+        assert_eq!(cost(&prices, "other", "openai_compat", "unknown", usage), None);
+    }
+
+    #[test]
+    fn cached_tokens_are_priced_once() {
+        let usage = Usage { prompt_tokens: 1_000_000, cache_read_tokens: 400_000, ..Usage::default() };
+        let prices = HashMap::from([("m".to_owned(), Price { input: 10.0, cache_read: 1.0, ..Price::default() })]);
+        assert_eq!(cost(&prices, "p", "openai_compat", "m", usage), Some(6.4));
+        assert_eq!(cost(&prices, "p", "anthropic_native", "m", usage), Some(10.4));
+    }
+}

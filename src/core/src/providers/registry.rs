@@ -1,0 +1,137 @@
+//! The providers that can be asked, by tenant and name.
+
+use crate::presets;
+use goclaw_ports::{
+    Error, JsonObject, Result, TenantId,
+    llm::{Provider, ProviderFactory, ProviderSpec},
+    message,
+    providers::ProviderRow,
+};
+use secrecy::SecretString;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// A provider from the configuration file or the environment. Its base is trusted: the operator set it.
+#[derive(Clone)]
+pub struct ConfiguredProvider {
+    /// The name that agents use.
+    pub name: String,
+    /// Its type.
+    pub provider_type: String,
+    /// The base URL; "" for the type's own.
+    pub api_base: String,
+    /// The key.
+    pub api_key: Option<SecretString>,
+    /// The model that stands in where none is named; "" for the type's own.
+    pub default_model: String,
+}
+
+type ByName = BTreeMap<String, Arc<dyn Provider>>;
+
+/// The providers that can be asked. A name is looked up in the tenant first, then in master.
+pub struct Registry {
+    factory: Arc<dyn ProviderFactory>,
+    /// The operator's, in the master tenant; stored ones of the same name hide them.
+    configured: ByName,
+    stored: RwLock<HashMap<TenantId, ByName>>,
+    /// Bases that the operator set, by type: rows without a base of their own use them, and they are trusted.
+    configured_bases: HashMap<String, String>,
+}
+
+impl Registry {
+    /// Starts with the operator's providers, which belong to the master tenant.
+    pub fn new(factory: Arc<dyn ProviderFactory>, configured: Vec<ConfiguredProvider>) -> Self {
+        let bases = configured.iter().filter(|provider| !provider.api_base.is_empty());
+        let configured_bases = bases.map(|provider| (provider.provider_type.clone(), provider.api_base.clone())).collect();
+        let mut registry = Self { factory, configured: BTreeMap::new(), stored: RwLock::default(), configured_bases };
+        for provider in configured {
+            if provider.api_key.is_none() && !presets::keyless(&provider.provider_type) {
+                continue;
+            }
+            let preset = presets::preset(&provider.provider_type);
+            let or = |own: String, preset: Option<&str>| if own.is_empty() { preset.unwrap_or_default().to_owned() } else { own };
+            let spec = ProviderSpec {
+                api_base: or(provider.api_base, preset.map(|preset| preset.api_base)),
+                default_model: or(provider.default_model, preset.map(|preset| preset.default_model)),
+                name: provider.name,
+                provider_type: provider.provider_type,
+                api_key: provider.api_key,
+                trusted: true,
+                settings: JsonObject::new(),
+            };
+            let name = spec.name.clone();
+            match registry.factory.build(spec) {
+                Ok(provider) => drop(registry.configured.insert(name, provider)),
+                Err(error) => tracing::warn!(provider = name, %error, "the configured provider cannot be used"),
+            }
+        }
+        registry
+    }
+
+    /// A provider from a row, ready to be asked.
+    ///
+    /// # Errors
+    /// `Invalid` if this build does not speak its type, or its base may not be called.
+    pub fn build(&self, row: &ProviderRow, api_key: Option<SecretString>) -> Result<Arc<dyn Provider>> {
+        let preset = presets::preset(&row.provider_type);
+        if !self.factory.speaks(&row.provider_type) {
+            return Err(Error::invalid(message::unsupported_provider_type()));
+        }
+        let configured = self.configured_bases.get(&row.provider_type);
+        let (api_base, trusted) = match (row.api_base.as_str(), configured) {
+            ("", Some(base)) => (base.clone(), true),
+            ("", None) => (preset.map(|preset| preset.api_base).unwrap_or_default().to_owned(), true),
+            (base, _) => (base.to_owned(), false),
+        };
+        self.factory.build(ProviderSpec {
+            name: row.name.clone(),
+            provider_type: row.provider_type.clone(),
+            api_base,
+            api_key,
+            default_model: preset.map(|preset| preset.default_model).unwrap_or_default().to_owned(),
+            trusted,
+            settings: row.settings.clone(),
+        })
+    }
+
+    /// Puts a provider in, in place of one of the same name.
+    pub fn put(&self, tenant: TenantId, provider: Arc<dyn Provider>) {
+        let mut stored = self.stored.write().unwrap_or_else(PoisonError::into_inner);
+        stored.entry(tenant).or_default().insert(provider.name().to_owned(), provider);
+    }
+
+    /// Takes a provider out.
+    pub fn remove(&self, tenant: TenantId, name: &str) {
+        let mut stored = self.stored.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tenants) = stored.get_mut(&tenant) {
+            tenants.remove(name);
+        }
+    }
+
+    /// The tenant's stored provider of this name.
+    #[must_use]
+    pub fn stored(&self, tenant: TenantId, name: &str) -> Option<Arc<dyn Provider>> {
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        stored.get(&tenant)?.get(name).cloned()
+    }
+
+    /// The provider of this name, the tenant's or master's; else the first there is, the tenant's before master's, by name.
+    #[must_use]
+    pub fn choose(&self, tenant: TenantId, name: &str) -> Option<Arc<dyn Provider>> {
+        let named = self.stored(tenant, name).or_else(|| self.stored(TenantId::MASTER, name));
+        named.or_else(|| self.configured.get(name).cloned()).or_else(|| {
+            let stand_in = self.first(tenant).or_else(|| self.first(TenantId::MASTER)).or_else(|| self.configured.values().next().cloned())?;
+            if !name.is_empty() {
+                tracing::warn!(wanted = name, used = stand_in.name(), %tenant, "the agent's provider is not there; another one answers");
+            }
+            Some(stand_in)
+        })
+    }
+
+    fn first(&self, tenant: TenantId) -> Option<Arc<dyn Provider>> {
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        stored.get(&tenant)?.values().next().cloned()
+    }
+}

@@ -1,0 +1,107 @@
+//! What a run tells the world while it goes on: `agent` events, and the pieces for the client that waits for it.
+
+use super::ActiveRun;
+use crate::caller::Caller;
+use goclaw_ports::{
+    JsonObject, TenantId,
+    events::{Event, EventBus},
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// How long a client may take to read a piece before it counts as gone.
+const SLOW_CLIENT: Duration = Duration::from_secs(30);
+/// How much of arguments and results events carry, in bytes.
+const ARGUMENT_BYTES: usize = 500;
+const RESULT_BYTES: usize = 1_000;
+
+/// Tells what a run does.
+pub(crate) struct Emitter {
+    bus: Arc<dyn EventBus>,
+    tenant: TenantId,
+    user: Arc<str>,
+    common: JsonObject,
+    pieces: Option<mpsc::Sender<String>>,
+    run: Arc<ActiveRun>,
+}
+
+impl Emitter {
+    pub fn new(bus: Arc<dyn EventBus>, caller: &Caller, run: &Arc<ActiveRun>, channel: &str, chat_id: &str, pieces: Option<mpsc::Sender<String>>) -> Self {
+        let mut common = JsonObject::new();
+        let values = [
+            ("agentId", run.agent_key.as_str()),
+            ("runId", &run.id.to_string()),
+            ("userId", &*run.user),
+            ("channel", channel),
+            ("chatId", chat_id),
+            ("sessionKey", &run.session_key),
+        ];
+        for (name, value) in values.into_iter().filter(|(_, value)| !value.is_empty()) {
+            common.insert(name.into(), value.into());
+        }
+        Self { bus, tenant: caller.tenant, user: run.user.clone(), common, pieces, run: run.clone() }
+    }
+
+    /// An `agent` event of this type.
+    pub fn event(&self, kind: &str, payload: Option<Value>) {
+        let mut event = JsonObject::new();
+        event.insert("type".into(), kind.into());
+        event.extend(self.common.iter().map(|(name, value)| (name.clone(), value.clone())));
+        if let Some(payload) = payload {
+            event.insert("payload".into(), payload);
+        }
+        let user = Some(self.user.clone()).filter(|user| !user.is_empty());
+        self.bus.publish(Event { tenant: self.tenant, name: "agent", user, payload: Arc::new(event.into()) });
+    }
+
+    /// A bit of the answer. A client that waits for the answer and does not read stops the run.
+    pub async fn text(&self, text: &str) {
+        self.event("chunk", Some(json!({"content": text})));
+        if let Some(pieces) = &self.pieces
+            && pieces.send_timeout(text.to_owned(), SLOW_CLIENT).await.is_err()
+        {
+            self.run.cancel.cancel();
+        }
+    }
+
+    /// What the run does now.
+    pub fn activity(&self, activity: Value) {
+        self.run.set_activity(json!({
+            "phase": activity["phase"],
+            "tool": activity.get("tool").unwrap_or(&Value::String(String::new())),
+            "iteration": activity.get("iteration").unwrap_or(&json!(0)),
+        }));
+        self.event("activity", Some(activity));
+    }
+
+    /// A tool is called.
+    pub fn tool_call(&self, id: &str, name: &str, arguments: &JsonObject) {
+        let shown: JsonObject = arguments
+            .iter()
+            .map(|(key, value)| match value {
+                Value::String(text) => (key.clone(), Value::String(end_of(text, ARGUMENT_BYTES))),
+                other => (key.clone(), other.clone()),
+            })
+            .collect();
+        self.event("tool.call", Some(json!({"name": name, "id": id, "arguments": shown})));
+    }
+
+    /// A tool has answered.
+    pub fn tool_result(&self, id: &str, name: &str, arguments: &JsonObject, result: &str, is_error: bool) {
+        let mut payload = json!({"name": name, "id": id, "is_error": is_error, "arguments": arguments, "result": end_of(result, RESULT_BYTES)});
+        if is_error {
+            payload["content"] = result.into();
+        }
+        self.event("tool.result", Some(payload));
+    }
+}
+
+/// The end of a text, marked if something is missing before it.
+fn end_of(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let start = (text.len() - bytes..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    format!("...{}", &text[start..])
+}

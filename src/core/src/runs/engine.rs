@@ -1,0 +1,361 @@
+//! A run from its beginning to its end: what is stored when, and what is told to whom.
+
+use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, prompt, sanitise, steps::Steps};
+use crate::{
+    caller::Caller,
+    context_files::ContextFiles,
+    policy,
+    providers::Registry,
+    settings::{InjectionAction, LiveSettings, Settings},
+    toolbox::{Offer, ToolBox, tool_agent},
+    traces::{Tracer, new_trace, preview},
+    workspace,
+};
+use goclaw_ports::{
+    Error, ErrorKind, Result, SessionId, TraceId,
+    agents::Agent,
+    clock::{Clock, Ids},
+    events::EventBus,
+    llm::{Provider, Usage},
+    message,
+    sessions::{ChatMessage, MessageRole, NewSession, Session, SessionDelta, SessionStore},
+    tools::{MediaResult, ToolContext},
+    traces::TraceStatus,
+};
+use serde_json::{Value, json};
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// How many messages of a conversation a run looks back at most.
+const LOOK_BACK: i64 = 1_000;
+
+/// Runs agents, on a runtime of its own.
+pub(crate) struct Engine {
+    pub sessions: Arc<dyn SessionStore>,
+    pub registry: Arc<Registry>,
+    pub tools: Arc<ToolBox>,
+    pub files: Arc<ContextFiles>,
+    pub tracer: Tracer,
+    pub settings: Arc<LiveSettings>,
+    pub bus: Arc<dyn EventBus>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    pub runs: Arc<Runs>,
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// A run that is asked for.
+pub(crate) struct Request {
+    /// For whom.
+    pub caller: Caller,
+    /// Who answers.
+    pub agent: Agent,
+    /// In which conversation.
+    pub session_key: String,
+    /// What is asked.
+    pub message: String,
+    /// Whether the message is in the conversation already.
+    pub stored: bool,
+    /// Where: `ws`, `http`, …
+    pub channel: &'static str,
+    /// The chat there.
+    pub chat_id: String,
+    /// Whether the answer should come in pieces.
+    pub stream: bool,
+    /// Who waits for the pieces. If it goes away, the run is stopped.
+    pub pieces: Option<mpsc::Sender<String>>,
+}
+
+/// What a run answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOutcome {
+    /// The text; "" if the agent chose to say nothing.
+    pub content: String,
+    /// What it took, over all calls; `None` if no provider said.
+    pub usage: Option<Usage>,
+    /// Files that belong to it.
+    pub media: Vec<MediaResult>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    Completed(RunOutcome),
+    Failed(Error),
+    Cancelled,
+}
+
+/// A run that has been taken on.
+pub(crate) struct Started {
+    pub run: Arc<ActiveRun>,
+    pub end: oneshot::Receiver<End>,
+}
+
+/// All that the steps of a run need.
+pub(crate) struct Prepared {
+    pub request: Request,
+    pub settings: Arc<Settings>,
+    pub provider: Arc<dyn Provider>,
+    pub model: String,
+    pub offer: Offer,
+    pub context: ToolContext,
+    /// The system prompt, then the conversation up to the user's message.
+    pub messages: Vec<ChatMessage>,
+}
+
+impl Engine {
+    /// Takes a run on. It goes on by itself, whatever becomes of the caller.
+    ///
+    /// # Errors
+    /// `Unavailable` while the gateway stops, `RateLimited` if too many runs wait in this conversation.
+    pub fn start(self: &Arc<Self>, request: Request) -> Result<Started> {
+        let run = ActiveRun::new(self.ids.random(), &request.session_key, &request.agent.agent_key, request.caller.user.clone());
+        let place = self.runs.register(request.caller.tenant, run.clone())?;
+        let (ended, end) = oneshot::channel();
+        let (engine, active) = (self.clone(), run.clone());
+        self.runtime.spawn(async move {
+            let end = engine.run(request, &active, place).await;
+            let _ = ended.send(end);
+        });
+        Ok(Started { run, end })
+    }
+
+    async fn run(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, mut place: Place) -> End {
+        let emitter = Emitter::new(self.bus.clone(), &request.caller, run, request.channel, &request.chat_id, request.pieces.clone());
+        let started = std::time::Instant::now();
+        let end = tokio::select! {
+            biased;
+            () = run.cancel.cancelled() => End::Cancelled,
+            () = place.wait() => self.run_in_turn(request, run, &emitter).await,
+        };
+        run.set_ended();
+        let outcome = match &end {
+            End::Completed(outcome) => {
+                emitter.event("run.completed", Some(completed(outcome)));
+                "completed"
+            }
+            End::Failed(error) => {
+                emitter.event("run.failed", Some(json!({"error": error.message.to_string()})));
+                "failed"
+            }
+            End::Cancelled => {
+                emitter.event("run.cancelled", None);
+                "cancelled"
+            }
+        };
+        metrics::counter!("goclaw_runs_total", "outcome" => outcome).increment(1);
+        metrics::histogram!("goclaw_run_seconds").record(started.elapsed().as_secs_f64());
+        end
+    }
+
+    async fn run_in_turn(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, emitter: &Emitter) -> End {
+        let (tenant, key) = (request.caller.tenant, request.session_key.clone());
+        let name = format!("chat {}", request.agent.agent_key);
+        let mut trace = new_trace(TraceId(self.ids.row()), name, self.clock.now());
+        trace.agent_id = Some(request.agent.id);
+        trace.user_id = request.caller.user.to_string();
+        trace.session_key.clone_from(&key);
+        trace.run_id = run.id.to_string();
+        trace.channel = request.channel.into();
+        trace.input_preview = preview(&request.message);
+        let (prepared, mut trace) = tokio::join!(self.prepare(request, emitter), self.tracer.begin(tenant, trace));
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                log_failure(run.id, &error);
+                trace.finish(TraceStatus::Error, &error.message.to_string(), "").await;
+                return End::Failed(error);
+            }
+        };
+        run.open_inbox();
+        let mut steps = Steps::new(self, &prepared, run, emitter);
+        let ended = tokio::select! {
+            biased;
+            () = run.cancel.cancelled() => None,
+            ended = steps.take(&mut trace) => Some(ended),
+        };
+        let spoken = steps.settle().await;
+        let (end, rest) = match ended {
+            Some(Ok(answer)) => {
+                let (stored, content) = finished(&prepared, &answer);
+                (Ok(content), Some(ChatMessage { thinking: spoken.thinking.clone(), ..ChatMessage::new(MessageRole::Assistant, stored) }))
+            }
+            Some(Err(error)) => (Err(Some(error)), partial(&spoken.text)),
+            None => (Err(None), partial(&spoken.text)),
+        };
+        let delta = SessionDelta {
+            input_tokens: spoken.usage.map_or(0, |usage| usage.prompt_tokens),
+            output_tokens: spoken.usage.map_or(0, |usage| usage.completion_tokens),
+            model: Some(prepared.model.clone()),
+            provider: Some(prepared.provider.name().to_owned()),
+            metadata: Default::default(),
+        };
+        let mut last = spoken.unstored;
+        last.extend(rest);
+        let stored = self.sessions.append(tenant, &key, &last, &delta, self.clock.now()).await;
+        let end = match (end, stored) {
+            (Ok(content), Ok(())) => End::Completed(RunOutcome { content, usage: spoken.usage, media: spoken.media }),
+            (Ok(_), Err(error)) | (Err(Some(error)), _) => End::Failed(error),
+            (Err(None), _) => End::Cancelled,
+        };
+        let (status, error, output) = match &end {
+            End::Completed(outcome) => (TraceStatus::Completed, String::new(), outcome.content.clone()),
+            End::Failed(error) => {
+                log_failure(run.id, error);
+                (TraceStatus::Error, error.to_string(), String::new())
+            }
+            End::Cancelled => (TraceStatus::Cancelled, String::new(), String::new()),
+        };
+        self.runtime.spawn(async move { trace.finish(status, &crate::redact::redact(&error), &output).await });
+        end
+    }
+
+    /// Opens the conversation, stores the user's message, and collects what the run needs. From `run.started` on, the
+    /// message is safe.
+    async fn prepare(&self, mut request: Request, emitter: &Emitter) -> Result<Prepared> {
+        let settings = self.settings.get();
+        request.message = self.checked(&settings, std::mem::take(&mut request.message))?;
+        let (caller, agent) = (&request.caller, &request.agent);
+        let provider = self.registry.choose(caller.tenant, &agent.provider);
+        let provider = provider.ok_or_else(|| Error::new(ErrorKind::Unavailable, message::no_providers(&agent.agent_key)))?;
+        let directory = workspace::of_agent(&settings, caller.tenant, &caller.tenant_slug, agent).join(workspace::segment(request.channel));
+        let first = directory.to_string_lossy();
+        let new = NewSession {
+            id: SessionId(self.ids.row()),
+            key: request.session_key.clone(),
+            agent_id: agent.id,
+            user_id: caller.user.to_string(),
+            channel: request.channel.into(),
+        };
+        let agent_policy = policy::of_agent(&agent.tools_config);
+        let ((profile, files), session, offer) = tokio::try_join!(
+            self.files.enter(caller.tenant, agent, &caller.user, &first),
+            self.sessions.open(caller.tenant, &new, self.clock.now()),
+            self.tools.offer(caller.tenant, &agent_policy, provider.name()),
+        )?;
+        let past = self.past(&request, &session).await?;
+        if !request.stored {
+            let said = ChatMessage { created_at: Some(self.clock.now()), ..ChatMessage::new(MessageRole::User, request.message.clone()) };
+            self.sessions.append(caller.tenant, &request.session_key, std::slice::from_ref(&said), &SessionDelta::default(), self.clock.now()).await?;
+        }
+        emitter.event("run.started", Some(json!({"message": request.message})));
+        let directory = workspace::of_user(&PathBuf::from(profile), &caller.user);
+        tokio::fs::create_dir_all(&directory).await.map_err(Error::internal)?;
+        let system = prompt::compose(&prompt::Ingredients {
+            agent,
+            files: &files,
+            tools: &self.tools.summaries(&offer),
+            channel: request.channel,
+            peer_kind: "direct",
+            workspace: &directory.to_string_lossy(),
+            owners: &settings.gateway.owner_ids,
+            summary: &session.summary,
+            limits: (settings.agents.bootstrap_max_chars, settings.agents.bootstrap_total_max_chars),
+            now: self.clock.now(),
+        });
+        let mut messages = vec![ChatMessage::new(MessageRole::System, system)];
+        messages.extend(history::repaired(past));
+        if !request.stored {
+            messages.push(ChatMessage::new(MessageRole::User, request.message.clone()));
+        }
+        let context = ToolContext {
+            tenant: caller.tenant,
+            agent: Some(tool_agent(agent)),
+            user: caller.user.to_string(),
+            role: caller.role,
+            session_key: request.session_key.clone(),
+            channel: request.channel.into(),
+            chat_id: request.chat_id.clone(),
+            peer_kind: "direct".into(),
+            workspace: directory,
+            shell_deny_groups: self.tools.deny_groups(Some(agent)),
+            run_share: 0.0,
+            settings: Default::default(),
+        };
+        let model = [&agent.model, provider.default_model()].into_iter().find(|model| !model.is_empty()).unwrap_or_default().to_owned();
+        let model = if model.is_empty() { settings.agents.model.clone() } else { model };
+        Ok(Prepared { settings, provider, model, offer, context, messages, request })
+    }
+
+    async fn past(&self, request: &Request, session: &Session) -> Result<Vec<ChatMessage>> {
+        if session.message_count == 0 {
+            return Ok(vec![]);
+        }
+        self.sessions.messages(request.caller.tenant, &request.session_key, Some(LOOK_BACK)).await
+    }
+
+    /// The message, cut if it is too long; refused if it looks like a takeover and the operator wants that.
+    fn checked(&self, settings: &Settings, mut text: String) -> Result<String> {
+        let action = settings.gateway.injection_action;
+        if action != InjectionAction::Off {
+            let found = guard::suspicions(&text);
+            if !found.is_empty() {
+                let patterns = found.join(", ");
+                match action {
+                    InjectionAction::Block => return Err(Error::invalid(message::injection_blocked(patterns))),
+                    InjectionAction::Warn => tracing::warn!(patterns, "security.injection_suspected"),
+                    _ => tracing::info!(patterns, "security.injection_suspected"),
+                }
+            }
+        }
+        let (limit, length) = (settings.gateway.max_message_chars, text.chars().count());
+        if limit > 0 && length > limit {
+            let at = text.char_indices().nth(limit).map_or(text.len(), |(at, _)| at);
+            text.truncate(at);
+            text.push_str(&format!("\n\n[The message was cut: {limit} of {length} characters are shown.]"));
+        }
+        Ok(text)
+    }
+
+    /// The text of a message that is to be given to a run that goes on, checked as any other.
+    ///
+    /// # Errors
+    /// `Invalid` if it looks like a takeover and the operator wants those blocked.
+    pub fn checked_injection(&self, text: &str) -> Result<String> {
+        self.checked(&self.settings.get(), text.to_owned())
+    }
+}
+
+/// A final answer as it is stored, and as it is delivered.
+fn finished(prepared: &Prepared, answer: &str) -> (String, String) {
+    let mut answer = sanitise::sanitised(answer);
+    if prepared.request.agent.agent_type == goclaw_ports::agents::AgentType::Predefined {
+        answer = sanitise::without_leak(answer);
+    }
+    if answer.is_empty() {
+        answer = "...".into();
+    }
+    let delivered = if sanitise::is_silent(&answer) { String::new() } else { sanitise::delivered(&answer) };
+    (answer, delivered)
+}
+
+/// What an interrupted run has said so far, for the record.
+fn partial(text: &str) -> Option<ChatMessage> {
+    let text = sanitise::sanitised(text);
+    (!text.is_empty()).then(|| ChatMessage::new(MessageRole::Assistant, text))
+}
+
+fn completed(outcome: &RunOutcome) -> Value {
+    let mut payload = json!({"content": outcome.content});
+    if let Some(usage) = outcome.usage {
+        payload["usage"] = json!({
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+            "cache_creation_tokens": usage.cache_creation_tokens,
+            "cache_read_tokens": usage.cache_read_tokens,
+        });
+    }
+    if !outcome.media.is_empty() {
+        payload["media"] = json!(outcome.media);
+    }
+    payload
+}
+
+fn log_failure(run: Uuid, error: &Error) {
+    match error.kind {
+        ErrorKind::Internal => tracing::error!(%run, %error, "the run failed"),
+        _ => tracing::warn!(%run, %error, "the run failed"),
+    }
+}

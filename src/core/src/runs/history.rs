@@ -1,0 +1,91 @@
+//! Makes a stored conversation one that every provider accepts.
+
+use goclaw_ports::sessions::{ChatMessage, MessageRole};
+use std::collections::HashSet;
+
+/// What stands where a tool's result was lost.
+pub(crate) const LOST: &str = "[The result of this call was lost: the run was interrupted.]";
+
+/// The conversation with each tool call directly followed by exactly one result, in the order of the calls: results
+/// without a call are left out, missing ones are made up, and calls that share an id get ids of their own.
+#[must_use]
+pub(crate) fn repaired(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
+    let mut repaired: Vec<ChatMessage> = Vec::with_capacity(messages.len());
+    let mut used = HashSet::new();
+    let mut messages = messages.into_iter().peekable();
+    while let Some(mut message) = messages.next() {
+        if message.role == MessageRole::Tool {
+            continue;
+        }
+        if message.tool_calls.is_empty() {
+            repaired.push(message);
+            continue;
+        }
+        let mut results: Vec<ChatMessage> = vec![];
+        while let Some(result) = messages.next_if(|next| next.role == MessageRole::Tool) {
+            results.push(result);
+        }
+        let mut answers = vec![];
+        for call in &mut message.tool_calls {
+            let at = results.iter().position(|result| result.tool_call_id == call.id);
+            let mut answer = at.map_or_else(|| ChatMessage::tool_result(call.id.clone(), LOST, true), |at| results.remove(at));
+            let original = call.id.clone();
+            let mut n = 1;
+            while !used.insert(call.id.clone()) {
+                n += 1;
+                call.id = format!("{original}_{n}");
+            }
+            answer.tool_call_id.clone_from(&call.id);
+            answers.push(answer);
+        }
+        repaired.push(message);
+        repaired.append(&mut answers);
+    }
+    repaired
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goclaw_ports::sessions::ToolCall;
+    use proptest::prelude::*;
+
+    fn call(id: u8) -> ToolCall {
+        ToolCall { id: id.to_string(), name: "t".into(), arguments: Default::default(), metadata: Default::default(), parse_error: String::new() }
+    }
+
+    fn message() -> impl Strategy<Value = ChatMessage> {
+        prop_oneof![
+            "[a-z]{1,4}".prop_map(|text| ChatMessage::new(MessageRole::User, text)),
+            proptest::collection::vec(0u8..4, 0..3)
+                .prop_map(|ids| ChatMessage { tool_calls: ids.into_iter().map(call).collect(), ..ChatMessage::new(MessageRole::Assistant, "") }),
+            (0u8..4).prop_map(|id| ChatMessage::tool_result(id.to_string(), "r", false)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_call_is_followed_by_its_result_and_nothing_else(messages in proptest::collection::vec(message(), 0..20)) {
+            let repaired = repaired(messages);
+            let mut expected: std::collections::VecDeque<String> = Default::default();
+            let mut seen = HashSet::new();
+            for message in &repaired {
+                match message.role {
+                    MessageRole::Tool => prop_assert_eq!(expected.pop_front(), Some(message.tool_call_id.clone())),
+                    _ => prop_assert!(expected.is_empty()),
+                }
+                for call in &message.tool_calls {
+                    prop_assert!(seen.insert(call.id.clone()));
+                    expected.push_back(call.id.clone());
+                }
+            }
+            prop_assert!(expected.is_empty());
+        }
+
+        #[test]
+        fn a_sound_conversation_stays_as_it_is(messages in proptest::collection::vec(message(), 0..20)) {
+            let once = repaired(messages);
+            prop_assert_eq!(repaired(once.clone()), once);
+        }
+    }
+}

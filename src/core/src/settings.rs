@@ -1,0 +1,150 @@
+//! What the operator decided, in the form that use cases read. Parsing files and variables is the binary's task.
+
+use crate::{policy::ToolPolicy, pricing::Price, prune::PruneSettings};
+use arc_swap::ArcSwap;
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// Everything that the operator decided.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where the gateway keeps its own files.
+    pub data_dir: PathBuf,
+    /// The gateway itself.
+    pub gateway: GatewaySettings,
+    /// What agents get when they say nothing else.
+    pub agents: AgentDefaults,
+    /// Tools, for all agents.
+    pub tools: ToolSettings,
+    /// Prices by `provider/model` or `model`.
+    pub pricing: HashMap<String, Price>,
+    /// What this installation is.
+    pub edition: Edition,
+}
+
+/// The gateway itself.
+#[derive(Clone)]
+pub struct GatewaySettings {
+    /// The token that opens everything; `None` in development mode.
+    pub token: Option<SecretString>,
+    /// The users who own the installation. Never empty: `system` if none is named.
+    pub owner_ids: Vec<String>,
+    /// Which `Origin`s may open a WebSocket; empty for all.
+    pub allowed_origins: Vec<String>,
+    /// Longer messages are cut, in characters.
+    pub max_message_chars: usize,
+    /// Chat requests per minute and caller; 0 for no limit.
+    pub rate_limit_rpm: u32,
+    /// What happens to messages that look like a prompt injection.
+    pub injection_action: InjectionAction,
+    /// The proxies whose `X-Forwarded-For` and `X-Real-IP` are believed.
+    pub trusted_proxies: Vec<String>,
+}
+
+/// What happens to messages that look like a prompt injection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InjectionAction {
+    /// Nothing, unseen.
+    Off,
+    /// A line in the log.
+    Log,
+    /// A warning in the log.
+    Warn,
+    /// The run fails.
+    Block,
+}
+
+/// What agents get when they say nothing else.
+#[derive(Debug, Clone)]
+pub struct AgentDefaults {
+    /// The directory that agents' workspaces live in.
+    pub workspace: PathBuf,
+    /// The provider of agents that name none.
+    pub provider: String,
+    /// The model of agents that name none.
+    pub model: String,
+    /// The most tokens of one answer.
+    pub max_tokens: u32,
+    /// How freely models choose words.
+    pub temperature: f64,
+    /// How many times one run may call the model.
+    pub max_tool_iterations: i32,
+    /// The models' context, in tokens.
+    pub context_window: i64,
+    /// How many tools one run may call; 0 for no limit.
+    pub max_tool_calls: u32,
+    /// When old tool results are shortened.
+    pub pruning: PruneSettings,
+    /// The most characters of one context file in the prompt.
+    pub bootstrap_max_chars: usize,
+    /// The most characters of all context files in the prompt.
+    pub bootstrap_total_max_chars: usize,
+}
+
+/// Tools, for all agents.
+#[derive(Debug, Clone)]
+pub struct ToolSettings {
+    /// Which tools agents may use.
+    pub policy: ToolPolicy,
+    /// Tool calls per session and hour; 0 for no limit.
+    pub rate_limit_per_hour: u32,
+    /// Whether secrets are struck out of what tools answer.
+    pub scrub_credentials: bool,
+    /// Switches of the shell's deny groups.
+    pub shell_deny_groups: BTreeMap<String, bool>,
+}
+
+/// What this installation is (contract 01, Edition). 0 and `null` mean no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Edition {
+    /// `standard` or `lite`.
+    pub name: String,
+    /// The most agents of a tenant.
+    pub max_agents: i64,
+    /// The most teams of a tenant.
+    pub max_teams: i64,
+    /// The most members of a team.
+    pub max_team_members: i64,
+    /// The most channels, by type.
+    pub max_channels: Option<BTreeMap<String, i64>>,
+    /// The most sub-agents at once.
+    pub max_subagent_concurrent: i64,
+    /// How deep sub-agents may nest.
+    pub max_subagent_depth: i64,
+    /// Whether there is a knowledge graph.
+    pub kg_enabled: bool,
+    /// Whether roles are enforced.
+    pub rbac_enabled: bool,
+    /// Whether teams can do everything.
+    pub team_full_mode: bool,
+    /// Whether memory is searched by meaning.
+    pub vector_search: bool,
+}
+
+/// Settings that can change while the gateway runs.
+pub struct LiveSettings(ArcSwap<Settings>);
+
+impl LiveSettings {
+    /// Starts with these.
+    #[must_use]
+    pub fn new(settings: Settings) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::from_pointee(settings)))
+    }
+
+    /// What holds now.
+    #[must_use]
+    pub fn get(&self) -> Arc<Settings> {
+        self.0.load_full()
+    }
+
+    /// Changes what holds, for everything that asks from now on.
+    pub fn set(&self, settings: Settings) {
+        self.0.store(Arc::new(settings));
+    }
+}

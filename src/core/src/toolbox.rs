@@ -1,0 +1,252 @@
+//! The tools of the installation: which there are, who may use them, and calling them.
+
+mod invoke;
+
+pub(crate) use invoke::tool_agent;
+pub use invoke::{Invocation, Invoked};
+
+use crate::{
+    agents::Agents,
+    caller::{Access, Caller},
+    context_files::ContextFiles,
+    policy,
+    redact::redact,
+    settings::LiveSettings,
+};
+use futures_util::FutureExt;
+use goclaw_ports::{
+    Error, JsonObject, Result, TenantId,
+    builtin_tools::{BuiltinTool, BuiltinToolStore},
+    clock::Clock,
+    llm::ToolDefinition,
+    roles::Role,
+    tools::{Tool, ToolContext, ToolResult, Tools},
+};
+use moka::sync::Cache;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+const HOUR: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+
+/// The catalogue's rows for the tools that this version has: name, display name, description, category, hint.
+const CATALOGUE: &[(&str, &str, &str, &str, &str)] = &[
+    ("read_file", "Read File", "Reads a text file in the workspace, as a whole or in part.", "filesystem", ""),
+    ("write_file", "Write File", "Creates, replaces or extends a file in the workspace.", "filesystem", ""),
+    ("edit", "Edit File", "Replaces an exact piece of text in a file of the workspace.", "filesystem", ""),
+    ("list_files", "List Files", "Lists what is in a directory of the workspace.", "filesystem", ""),
+    ("exec", "Execute Command", "Runs a shell command in the workspace, within the limits of the safety policy.", "runtime", "Config → Tools → Exec Approval"),
+    ("web_fetch", "Web Fetch", "Fetches a public web page and turns it into readable text.", "web", ""),
+];
+
+/// When a session called tools within the last hour.
+type RecentCalls = Arc<Mutex<VecDeque<chrono::DateTime<chrono::Utc>>>>;
+
+/// The tools of the installation.
+pub struct ToolBox {
+    tools: BTreeMap<&'static str, Arc<dyn Tool>>,
+    pub(crate) store: Arc<dyn BuiltinToolStore>,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) files: Arc<ContextFiles>,
+    pub(crate) settings: Arc<LiveSettings>,
+    pub(crate) clock: Arc<dyn Clock>,
+    calls: Cache<(TenantId, String), RecentCalls>,
+}
+
+/// A tool of the catalogue as lists show it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CatalogueEntry {
+    /// The tool.
+    #[serde(flatten)]
+    pub tool: BuiltinTool,
+    /// The tenant's switch; absent if the tenant has set none at all, `null` if it has not set this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<bool>")]
+    pub tenant_enabled: Option<Option<bool>>,
+}
+
+impl ToolBox {
+    /// Holds these tools.
+    pub fn new(
+        tools: Tools,
+        store: Arc<dyn BuiltinToolStore>,
+        agents: Arc<Agents>,
+        files: Arc<ContextFiles>,
+        settings: Arc<LiveSettings>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let tools = tools.into_iter().map(|tool| (tool.spec().name, tool)).collect();
+        let calls = Cache::builder().max_capacity(50_000).time_to_idle(Duration::from_secs(3_600)).build();
+        Self { tools, store, agents, files, settings, clock, calls }
+    }
+
+    /// Makes the stored catalogue hold the tools of this version.
+    pub(crate) async fn seed(&self) -> Result<()> {
+        let now = self.clock.now();
+        let row = |(name, display_name, description, category, hint): &(&str, &str, &str, &str, &str)| BuiltinTool {
+            name: (*name).into(),
+            display_name: (*display_name).into(),
+            description: (*description).into(),
+            category: (*category).into(),
+            enabled: true,
+            settings: JsonObject::new(),
+            requires: vec![],
+            metadata: if hint.is_empty() { JsonObject::new() } else { JsonObject::from_iter([("config_hint".to_owned(), (*hint).into())]) },
+            created_at: now,
+            updated_at: now,
+        };
+        self.store.all_tenants_seed(&CATALOGUE.iter().map(row).collect::<Vec<_>>()).await
+    }
+
+    /// The catalogue, by category, then name, with the tenant's switches.
+    ///
+    /// # Errors
+    /// `Forbidden` below viewer.
+    pub async fn catalogue(&self, caller: &Caller) -> Result<Vec<CatalogueEntry>> {
+        caller.require(Role::Viewer, Access::Read, "/v1/tools/builtin")?;
+        let switches: BTreeMap<String, bool> = self.store.overrides(caller.tenant).await?.into_iter().collect();
+        let tools = self.store.all_tenants_list().await?;
+        let entry = |tool: BuiltinTool| {
+            let tenant_enabled = (!switches.is_empty()).then(|| switches.get(&tool.name).copied());
+            CatalogueEntry { tool, tenant_enabled }
+        };
+        Ok(tools.into_iter().map(entry).collect())
+    }
+
+    /// One tool of the catalogue.
+    ///
+    /// # Errors
+    /// `Forbidden` below viewer, `NotFound`.
+    pub async fn catalogue_entry(&self, caller: &Caller, name: &str) -> Result<BuiltinTool> {
+        caller.require(Role::Viewer, Access::Read, "/v1/tools/builtin/{name}")?;
+        let tools = self.store.all_tenants_list().await?;
+        tools.into_iter().find(|tool| tool.name == name).ok_or_else(|| Error::not_found("tool", name))
+    }
+
+    /// How many tools there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.tools.len()
+    }
+
+    /// The tools that an agent of the tenant may use with a model of `provider`.
+    pub(crate) async fn offer(&self, tenant: TenantId, agent: &policy::ToolPolicy, provider: &str) -> Result<Offer> {
+        let (catalogue, switches) = tokio::try_join!(self.store.all_tenants_list(), self.store.overrides(tenant))?;
+        let off: BTreeSet<String> = catalogue
+            .iter()
+            .filter(|tool| !tool.enabled)
+            .map(|tool| tool.name.clone())
+            .chain(switches.into_iter().filter(|(_, enabled)| !enabled).map(|(name, _)| name))
+            .collect();
+        let names = self.tools.keys().copied().filter(|name| !off.contains(*name));
+        let names: Vec<&'static str> = names.collect();
+        let allowed = policy::allowed(names.iter().copied(), &self.settings.get().tools.policy, agent, provider, &[]);
+        let allowed = names.into_iter().filter(|name| allowed.contains(name)).collect();
+        let settings = catalogue.into_iter().map(|tool| (tool.name, tool.settings)).collect();
+        Ok(Offer { allowed, prefix: agent.tool_call_prefix.clone(), settings })
+    }
+
+    /// What models are told of the tools on offer: each under its own name and its other names.
+    pub(crate) fn definitions(&self, offer: &Offer) -> Vec<ToolDefinition> {
+        let define = |(name, tool): (&str, &Arc<dyn Tool>)| ToolDefinition {
+            name: policy::with_prefix(&offer.prefix, name),
+            description: tool.spec().description.clone(),
+            parameters: tool.spec().parameters.clone(),
+        };
+        let named = offer.allowed.iter().filter_map(|name| self.tools.get(name).map(|tool| (*name, tool)));
+        let with_aliases = named.flat_map(|(name, tool)| std::iter::once((name, tool)).chain(policy::aliases(name).map(move |alias| (alias, tool))));
+        with_aliases.map(define).collect()
+    }
+
+    /// The tool of this name or other name.
+    pub(crate) fn tool(&self, name: &str) -> Option<&Arc<dyn Tool>> {
+        self.tools.get(policy::canonical(name))
+    }
+
+    /// One line about each tool on offer, for the prompt.
+    pub(crate) fn summaries(&self, offer: &Offer) -> Vec<(String, String)> {
+        let summary = |name: &&'static str| {
+            let tool = self.tools.get(name)?;
+            let first = tool.spec().description.split_inclusive(". ").next().unwrap_or_default().trim().to_owned();
+            Some((policy::with_prefix(&offer.prefix, name), first))
+        };
+        offer.allowed.iter().filter_map(summary).collect()
+    }
+
+    /// Calls a tool: within the hour's limit, with secrets struck out of the answer. A tool that panics has failed.
+    pub(crate) async fn call(&self, context: &ToolContext, tool: &Arc<dyn Tool>, arguments: JsonObject) -> ToolResult {
+        let settings = self.settings.get();
+        if let Some(refused) = self.over_limit(context, settings.tools.rate_limit_per_hour) {
+            return refused;
+        }
+        let spec = tool.spec();
+        let required: Vec<&str> = spec.parameters["required"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
+        if arguments.is_empty() && !required.is_empty() {
+            return ToolResult::error(format!(
+                "The call of {} came without arguments; {} must be given. If the arguments were long, they were probably cut off: split the work into smaller calls.",
+                spec.name,
+                required.join(", ")
+            ));
+        }
+        let started = std::time::Instant::now();
+        let mut result = AssertUnwindSafe(tool.call(context, arguments)).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(tool = spec.name, "a tool panicked");
+            ToolResult::error(format!("The tool {} failed unexpectedly.", spec.name))
+        });
+        metrics::counter!("goclaw_tool_calls_total", "tool" => spec.name, "error" => if result.is_error { "true" } else { "false" }).increment(1);
+        metrics::histogram!("goclaw_tool_call_seconds", "tool" => spec.name).record(started.elapsed().as_secs_f64());
+        if settings.tools.scrub_credentials {
+            result.for_llm = redact(&result.for_llm).into_owned();
+            result.for_user = redact(&result.for_user).into_owned();
+        }
+        result
+    }
+
+    fn over_limit(&self, context: &ToolContext, limit: u32) -> Option<ToolResult> {
+        if limit == 0 {
+            return None;
+        }
+        let key = if context.session_key.is_empty() {
+            format!("{}:{}", context.agent.as_ref().map_or("", |agent| &agent.key), context.user)
+        } else {
+            context.session_key.clone()
+        };
+        let calls = self.calls.get_with((context.tenant, key), Arc::default);
+        let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        while calls.front().is_some_and(|at| now - *at >= HOUR) {
+            calls.pop_front();
+        }
+        if calls.len() >= limit as usize {
+            return Some(ToolResult::error(format!(
+                "tool rate limit exceeded: {limit} actions/hour. Wait before calling more tools, or answer with what you have."
+            )));
+        }
+        calls.push_back(now);
+        None
+    }
+}
+
+/// The tools that an agent may use.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Offer {
+    /// Their real names.
+    pub allowed: BTreeSet<&'static str>,
+    /// What their names carry for this agent's model.
+    pub prefix: String,
+    /// The settings of all tools.
+    pub settings: BTreeMap<String, JsonObject>,
+}
+
+impl Offer {
+    /// The real name of what a model called, if it is on offer.
+    pub fn accepts<'n>(&self, called: &'n str) -> Option<&'n str> {
+        let name = policy::canonical(policy::without_prefix(&self.prefix, called.trim()));
+        self.allowed.contains(name).then_some(name)
+    }
+}

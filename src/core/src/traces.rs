@@ -1,0 +1,245 @@
+//! Traces, as runs write them: beside the run, in batches, never in its way.
+
+use goclaw_ports::{
+    JsonObject, SpanId, TenantId, TraceId,
+    clock::{Clock, Ids},
+    traces::{Span, Trace, TraceEnd, TraceStatus, TraceStore},
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many changes wait at most before they are counted as dropped.
+const QUEUE: usize = 1_000;
+const FLUSH: Duration = Duration::from_secs(5);
+/// How much of a text a trace keeps, in bytes.
+const PREVIEW: usize = 40_000;
+
+enum Write {
+    Span(TenantId, Box<Span>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Writes traces.
+#[derive(Clone)]
+pub struct Tracer {
+    store: Arc<dyn TraceStore>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    queue: mpsc::Sender<Write>,
+}
+
+impl Tracer {
+    /// Writes to this store from a task on this runtime.
+    pub fn start(store: Arc<dyn TraceStore>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, runtime: &tokio::runtime::Handle) -> Self {
+        let (queue, writes) = mpsc::channel(QUEUE);
+        runtime.spawn(flush_loop(store.clone(), writes));
+        Self { store, clock, ids, queue }
+    }
+
+    /// Begins a run's trace. If it cannot be stored, the run goes on without.
+    pub async fn begin(&self, tenant: TenantId, trace: Trace) -> RunTrace {
+        let stored = self.store.insert(tenant, &trace).await;
+        if let Err(error) = &stored {
+            tracing::warn!(%error, "the trace could not be stored; the run goes on without");
+        }
+        let mut root = self.span(tenant, trace.id, "agent", trace.tags.first().unwrap_or(&trace.name));
+        root.agent_id = trace.agent_id;
+        let mut run = RunTrace { tracer: self.clone(), tenant, on: stored.is_ok(), trace: trace.id, root, left: vec![] };
+        run.put(run.root.clone());
+        run
+    }
+
+    fn span(&self, tenant: TenantId, trace: TraceId, span_type: &str, name: &str) -> Span {
+        let now = self.clock.now();
+        Span {
+            id: self.ids.row().into(),
+            trace_id: trace,
+            parent_span_id: None,
+            agent_id: None,
+            span_type: span_type.into(),
+            name: cut(name, 255),
+            start_time: now,
+            end_time: None,
+            duration_ms: None,
+            status: TraceStatus::Running,
+            error: String::new(),
+            level: "DEFAULT".into(),
+            model: String::new(),
+            provider: String::new(),
+            input_tokens: None,
+            output_tokens: None,
+            total_cost: None,
+            finish_reason: String::new(),
+            tool_name: String::new(),
+            tool_call_id: String::new(),
+            input_preview: String::new(),
+            output_preview: String::new(),
+            metadata: JsonObject::new(),
+            tenant_id: tenant,
+            created_at: now,
+        }
+    }
+
+    /// Waits until everything that was handed over is written.
+    pub async fn flush(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.queue.send(Write::Flush(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+async fn flush_loop(store: Arc<dyn TraceStore>, mut writes: mpsc::Receiver<Write>) {
+    let mut waiting: HashMap<TenantId, HashMap<SpanId, Span>> = HashMap::new();
+    let mut count = 0;
+    let mut tick = tokio::time::interval(FLUSH);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let mut flushed = None;
+        tokio::select! {
+            write = writes.recv() => match write {
+                Some(Write::Span(tenant, span)) => {
+                    waiting.entry(tenant).or_default().insert(span.id, *span);
+                    count += 1;
+                    if count < QUEUE / 2 {
+                        continue;
+                    }
+                }
+                Some(Write::Flush(done)) => flushed = Some(done),
+                None => {
+                    write_all(&*store, &mut waiting).await;
+                    return;
+                }
+            },
+            _ = tick.tick() => {}
+        }
+        write_all(&*store, &mut waiting).await;
+        count = 0;
+        if let Some(done) = flushed {
+            let _ = done.send(());
+        }
+    }
+}
+
+async fn write_all(store: &dyn TraceStore, waiting: &mut HashMap<TenantId, HashMap<SpanId, Span>>) {
+    for (tenant, spans) in waiting.drain() {
+        let mut spans: Vec<Span> = spans.into_values().collect();
+        spans.sort_by_key(|span| span.start_time);
+        match tokio::time::timeout(Duration::from_secs(10), store.put_spans(tenant, &spans)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, spans = spans.len(), "spans could not be stored"),
+            Err(_) => tracing::error!(spans = spans.len(), "storing spans took too long"),
+        }
+    }
+}
+
+/// The trace of one run.
+pub struct RunTrace {
+    tracer: Tracer,
+    tenant: TenantId,
+    on: bool,
+    trace: TraceId,
+    root: Span,
+    /// Spans that did not fit into the queue; they are handed over at the end.
+    left: Vec<Span>,
+}
+
+impl RunTrace {
+    /// A step of the run that begins now, below the run itself.
+    #[must_use]
+    pub fn span(&self, span_type: &str, name: &str) -> Span {
+        let mut span = self.tracer.span(self.tenant, self.trace, span_type, name);
+        span.parent_span_id = Some(self.root.id);
+        span.agent_id = self.root.agent_id;
+        span
+    }
+
+    /// Notes a step as it is now.
+    pub fn put(&mut self, mut span: Span) {
+        if !self.on {
+            return;
+        }
+        span.model = cut(&span.model, 200);
+        span.provider = cut(&span.provider, 50);
+        span.tool_name = cut(&span.tool_name, 200);
+        span.tool_call_id = cut(&span.tool_call_id, 100);
+        span.input_preview = preview(&span.input_preview);
+        span.output_preview = preview(&span.output_preview);
+        if let Err(mpsc::error::TrySendError::Full(Write::Span(_, span))) = self.tracer.queue.try_send(Write::Span(self.tenant, Box::new(span))) {
+            self.left.push(*span);
+        }
+    }
+
+    /// Ends a step.
+    pub fn end(&mut self, mut span: Span, error: Option<String>) {
+        let now = self.tracer.clock.now();
+        span.duration_ms = Some((now - span.start_time).num_milliseconds());
+        span.end_time = Some(now);
+        span.status = if error.is_some() { TraceStatus::Error } else { TraceStatus::Completed };
+        span.error = error.unwrap_or_default();
+        self.put(span);
+    }
+
+    /// Ends the run.
+    pub async fn finish(mut self, status: TraceStatus, error: &str, output: &str) {
+        if !self.on {
+            return;
+        }
+        let root = self.root.clone();
+        let end = TraceEnd { end_time: self.tracer.clock.now(), status, error: error.into(), output_preview: preview(output) };
+        let failed = (status != TraceStatus::Completed).then(|| if error.is_empty() { status.as_str().to_owned() } else { error.to_owned() });
+        self.end(root, failed);
+        for span in std::mem::take(&mut self.left) {
+            metrics::counter!("goclaw_trace_spans_delayed_total").increment(1);
+            let _ = self.tracer.queue.send(Write::Span(self.tenant, Box::new(span))).await;
+        }
+        if let Err(error) = self.tracer.store.finish(self.tenant, self.trace, &end).await {
+            tracing::error!(%error, "the end of a trace could not be stored");
+        }
+    }
+}
+
+/// A trace that begins now.
+pub fn new_trace(id: TraceId, name: String, now: chrono::DateTime<chrono::Utc>) -> Trace {
+    Trace {
+        id,
+        parent_trace_id: None,
+        agent_id: None,
+        user_id: String::new(),
+        session_key: String::new(),
+        run_id: String::new(),
+        start_time: now,
+        end_time: None,
+        duration_ms: None,
+        name,
+        channel: String::new(),
+        input_preview: String::new(),
+        output_preview: String::new(),
+        total_input_tokens: 0,
+        total_output_tokens: 0,
+        total_cost: 0.0,
+        span_count: 0,
+        llm_call_count: 0,
+        tool_call_count: 0,
+        status: TraceStatus::Running,
+        error: String::new(),
+        metadata: JsonObject::new(),
+        tags: vec![],
+        team_id: None,
+        created_at: now,
+    }
+}
+
+/// The text without secrets, and with its middle left out if it is long.
+#[must_use]
+pub fn preview(text: &str) -> String {
+    let text = crate::redact::redact(text);
+    if text.len() <= PREVIEW { text.into_owned() } else { crate::prune::head_and_tail(&text, PREVIEW / 6, PREVIEW / 12) }
+}
+
+fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((at, _)) => text[..at].to_owned(),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,72 @@
+//! Which directory an agent works in for a user.
+
+use crate::settings::Settings;
+use goclaw_ports::{TenantId, agents::Agent};
+use sha2::{Digest, Sha256};
+use std::path::{Component, Path, PathBuf};
+
+/// The directory of an agent. Tenants other than master have a directory of their own, whatever their agents say.
+#[must_use]
+pub fn of_agent(settings: &Settings, tenant: TenantId, tenant_slug: &str, agent: &Agent) -> PathBuf {
+    let root = &settings.agents.workspace;
+    if tenant != TenantId::MASTER {
+        return root.join("tenants").join(segment(tenant_slug)).join(&agent.agent_key);
+    }
+    if agent.workspace.is_empty() { root.join(&agent.agent_key) } else { root.join(&agent.workspace) }
+}
+
+/// The directory of a user below the one that its profile names; the agent's own without a user.
+#[must_use]
+pub fn of_user(profile: &Path, user: &str) -> PathBuf {
+    if user.is_empty() { profile.to_owned() } else { profile.join(segment(user)) }
+}
+
+/// A text as one path segment. Characters other than letters, digits, `_` and `-` become `_`; where that loses something,
+/// a hash keeps different texts apart.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).take(100).collect();
+    if plain == text { plain } else { format!("{plain}-{}", &hex::encode(Sha256::digest(text))[..8]) }
+}
+
+/// Whether `path`, without looking at links, is a place for an agent of the master tenant: below `root`, and not where the
+/// other tenants' directories are.
+#[must_use]
+pub fn is_agents_place(path: &Path, root: &Path) -> bool {
+    let path = root.join(path);
+    let Ok(below) = path.strip_prefix(root) else { return false };
+    let mut parts = below.components();
+    !below.as_os_str().is_empty() && parts.all(|part| matches!(part, Component::Normal(_))) && !below.starts_with("tenants")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn users_that_look_alike_have_directories_of_their_own() {
+        assert_eq!(segment("alice"), "alice");
+        assert_ne!(segment("a.b"), segment("a_b"));
+        assert_ne!(segment("a.b"), segment("a:b"));
+    }
+
+    #[test]
+    fn agents_live_below_the_root_and_apart_from_other_tenants() {
+        let root = Path::new("/w");
+        for path in ["/w/a", "a/b", "/w/tenants-of-mine"] {
+            assert!(is_agents_place(Path::new(path), root), "{path}");
+        }
+        for path in ["/etc", "/w/../etc", "/wx", "/w", "", "/w/tenants/acme", "tenants"] {
+            assert!(!is_agents_place(Path::new(path), root), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_segment_is_one_segment(text in "\\PC{1,300}") {
+            let segment = segment(&text);
+            prop_assert!(segment.len() <= 109 && !segment.contains('/') && segment != "." && segment != "..");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The building blocks of endpoints: what handlers take and answer, and how that gets into the OpenAPI document.
+//!
+//! paperclip reads operations from handler signatures; schemars makes the schemas. The types here join the two: each is
+//! an extractor or a response for actix-web, and writes itself into the operation that has it in its signature.
+
+mod body;
+mod collect;
+mod query;
+mod routes;
+mod sse;
+
+pub use body::{ApiJson, Created, JSON_LIMIT, SMALL_JSON_LIMIT};
+pub use collect::{Collected, collect, component};
+pub use query::ApiQuery;
+pub use routes::{Example, Pattern, Route};
+pub use sse::{JsonOrSse, Sse, SseBody};
+
+pub(crate) use body::json;
+pub(crate) use routes::routes;
+
+/// The prefix of component names that stand for query structs until they are spread into parameters.
+pub(crate) const QUERY_MARK: char = '@';
+/// Separates media type and description in the description of a response that is not plain JSON.
+pub(crate) const MEDIA_MARK: char = '@';

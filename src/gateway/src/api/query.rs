@@ -1,0 +1,57 @@
+//! Query strings.
+
+use super::{QUERY_MARK, collect::component};
+use crate::error::ApiError;
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use goclaw_ports::Error;
+use paperclip::{
+    actix::OperationModifier,
+    v2::{
+        models::{DataType, DefaultOperationRaw, DefaultSchemaRaw, Either, Parameter, ParameterIn},
+        schema::Apiv2Schema,
+    },
+};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use std::{
+    collections::BTreeMap,
+    future::{Ready, ready},
+    ops::Deref,
+};
+
+/// The query string, as a struct. Unknown parameters are ignored.
+pub struct ApiQuery<T>(pub T);
+
+impl<T> Deref for ApiQuery<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Apiv2Schema for ApiQuery<T> {}
+
+impl<T: JsonSchema> OperationModifier for ApiQuery<T> {
+    fn update_parameter(operation: &mut DefaultOperationRaw) {
+        // Spread into one parameter per field when the document is finished.
+        operation.parameters.push(Either::Right(Parameter {
+            in_: ParameterIn::Query,
+            name: format!("{QUERY_MARK}{}", component::<T>()),
+            data_type: Some(DataType::String),
+            ..Parameter::default()
+        }));
+    }
+    fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for ApiQuery<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(match web::Query::<T>::from_query(request.query_string()) {
+            Ok(query) => Ok(Self(query.into_inner())),
+            Err(cause) => Err(Error::invalid_request(cause).into()),
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! Server-sent events.
+
+use super::{
+    MEDIA_MARK,
+    body::json,
+    collect::{answer, component, reference},
+};
+use actix_web::{
+    HttpRequest, HttpResponse, Responder,
+    body::BoxBody,
+    http::{StatusCode, header},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::LocalBoxStream};
+use paperclip::{
+    actix::OperationModifier,
+    v2::{
+        models::{DefaultOperationRaw, DefaultSchemaRaw},
+        schema::Apiv2Schema,
+    },
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{collections::BTreeMap, convert::Infallible, marker::PhantomData};
+
+/// The records of an event stream, each with its blank line. Dropped when the client goes away.
+pub type SseBody = LocalBoxStream<'static, Bytes>;
+
+/// A 200 answer that is an event stream; `T` is what the data of one event holds.
+pub struct Sse<T> {
+    body: SseBody,
+    event: PhantomData<T>,
+}
+
+impl<T> Sse<T> {
+    /// Answers with these records.
+    #[must_use]
+    pub fn new(body: SseBody) -> Self {
+        Self { body, event: PhantomData }
+    }
+}
+
+impl<T> Apiv2Schema for Sse<T> {}
+
+impl<T: JsonSchema> OperationModifier for Sse<T> {
+    fn update_response(operation: &mut DefaultOperationRaw) {
+        let description = format!("{MEDIA_MARK}text/event-stream{MEDIA_MARK}Server-sent events");
+        answer(operation, "200", &description, Some(reference::<T>()));
+    }
+    fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
+}
+
+impl<T> Responder for Sse<T> {
+    type Body = BoxBody;
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        stream(self.body)
+    }
+}
+
+/// A 200 answer that is either JSON or an event stream, as the request asks; `C` is what the data of one event holds.
+pub enum JsonOrSse<T, C> {
+    /// JSON.
+    Json(T),
+    /// An event stream.
+    Sse(Sse<C>),
+}
+
+impl<T, C> Apiv2Schema for JsonOrSse<T, C> {}
+
+impl<T: JsonSchema, C: JsonSchema> OperationModifier for JsonOrSse<T, C> {
+    fn update_response(operation: &mut DefaultOperationRaw) {
+        let description = format!("{MEDIA_MARK}text/event-stream:{}{MEDIA_MARK}OK", component::<C>());
+        answer(operation, "200", &description, Some(reference::<T>()));
+    }
+    fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
+}
+
+impl<T: Serialize, C> Responder for JsonOrSse<T, C> {
+    type Body = BoxBody;
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        match self {
+            Self::Json(value) => json(StatusCode::OK, &value),
+            Self::Sse(events) => events.respond_to(request),
+        }
+    }
+}
+
+fn stream(body: SseBody) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        // Proxies must pass records on as they come.
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(body.map(Ok::<_, Infallible>))
+}

@@ -1,0 +1,65 @@
+//! REST: the table of tables, and what surrounds every request.
+
+pub(crate) mod agents;
+pub(crate) mod chat;
+pub(crate) mod edge;
+pub(crate) mod edition;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod openapi;
+pub(crate) mod providers;
+pub(crate) mod ready;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tools;
+
+use crate::{
+    api::{Example, Route},
+    docs,
+    error::ApiError,
+    ws,
+};
+use actix_web::{HttpResponse, web};
+use paperclip::actix::web::Scope;
+
+/// A domain's routes, as the document needs them.
+pub(crate) struct Domain {
+    pub routes: &'static [Route],
+    pub examples: &'static [Example],
+    pub documented: fn() -> Scope,
+}
+
+/// Every domain.
+pub(crate) const DOMAINS: &[Domain] = &[
+    Domain { routes: chat::ROUTES, examples: chat::EXAMPLES, documented: chat::documented },
+    Domain { routes: agents::ROUTES, examples: agents::EXAMPLES, documented: agents::documented },
+    Domain { routes: providers::ROUTES, examples: providers::EXAMPLES, documented: providers::documented },
+    Domain { routes: tools::ROUTES, examples: tools::EXAMPLES, documented: tools::documented },
+    Domain { routes: edition::ROUTES, examples: edition::EXAMPLES, documented: edition::documented },
+    Domain { routes: openapi::ROUTES, examples: &[], documented: openapi::documented },
+    Domain { routes: health::ROUTES, examples: health::EXAMPLES, documented: health::documented },
+    Domain { routes: ready::ROUTES, examples: &[], documented: ready::documented },
+    Domain { routes: metrics::ROUTES, examples: &[], documented: metrics::documented },
+    Domain { routes: docs::ROUTES, examples: &[], documented: docs::documented },
+];
+
+/// Serves everything. The busiest come first, because routing walks the list.
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(chat::scope())
+        .service(agents::scope())
+        .service(tools::scope())
+        .service(providers::scope())
+        .service(edition::scope())
+        .service(openapi::scope())
+        .configure(health::configure)
+        .service(ready::scope())
+        .service(ws::service())
+        .service(metrics::scope())
+        .configure(docs::configure)
+        .default_service(web::to(nowhere));
+}
+
+async fn nowhere() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NoSuchPath)
+}

@@ -1,0 +1,96 @@
+//! Agents.
+
+use crate::{
+    api::{ApiJson, Created, Example, routes},
+    auth::Who,
+    error::ApiError,
+    gateway::Gateway,
+};
+use actix_web::web;
+use goclaw_core::agents::{AgentUpdate, NewAgent};
+use goclaw_ports::agents::Agent;
+use paperclip::actix::api_v2_operation;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub(crate) const EXAMPLES: &[Example] = &[
+    Example {
+        operation: "agents_create",
+        request: r#"{"agent_key":"helper","display_name":"Helper","provider":"anthropic","model":"claude-sonnet-4-5"}"#,
+        response: "",
+    },
+    Example { operation: "agents_update", request: r#"{"display_name":"Helper","budget_monthly_cents":null}"#, response: r#"{"ok":"true"}"# },
+    Example { operation: "agents_delete", request: "", response: r#"{"ok":"true"}"# },
+];
+
+routes! {
+    "/v1/agents" {
+        "" {
+            get => list, Viewer;
+            post => create, Admin;
+        }
+        "/{id}" {
+            get => find, Viewer;
+            put => update, Admin;
+            delete => remove, Admin;
+        }
+    }
+}
+
+/// Agents.
+#[derive(Serialize, JsonSchema)]
+pub struct AgentList {
+    /// Newest first.
+    agents: Vec<Agent>,
+}
+
+/// A change that was made.
+#[derive(Serialize, JsonSchema)]
+pub struct Changed {
+    /// The text `true`.
+    ok: &'static str,
+}
+
+const CHANGED: ApiJson<Changed> = ApiJson(Changed { ok: "true" });
+
+/// List agents
+///
+/// The agents that the caller may use, newest first. Needs a user.
+#[api_v2_operation(tags("Agents"), operation_id = "agents_list")]
+async fn list(who: Who, gateway: web::Data<Gateway>) -> Result<ApiJson<AgentList>, ApiError> {
+    Ok(ApiJson(AgentList { agents: gateway.core.agents.list(&who).await? }))
+}
+
+/// Create an agent
+///
+/// The caller becomes its owner. Needs a user.
+#[api_v2_operation(tags("Agents"), operation_id = "agents_create")]
+async fn create(who: Who, body: ApiJson<NewAgent>, gateway: web::Data<Gateway>) -> Result<Created<Agent>, ApiError> {
+    Ok(Created(gateway.core.agents.create(&who, body.0).await?))
+}
+
+/// Get an agent
+///
+/// By id or key.
+#[api_v2_operation(tags("Agents"), operation_id = "agents_get")]
+async fn find(who: Who, id: web::Path<String>, gateway: web::Data<Gateway>) -> Result<ApiJson<Agent>, ApiError> {
+    Ok(ApiJson(gateway.core.agents.get(&who, &id).await?))
+}
+
+/// Change an agent
+///
+/// By id. Keys that are left out change nothing; `null` clears what may be empty; other keys are ignored.
+#[api_v2_operation(tags("Agents"), operation_id = "agents_update")]
+async fn update(who: Who, id: web::Path<String>, body: ApiJson<AgentUpdate>, gateway: web::Data<Gateway>) -> Result<ApiJson<Changed>, ApiError> {
+    gateway.core.agents.update(&who, &id, body.0).await?;
+    Ok(CHANGED)
+}
+
+/// Delete an agent
+///
+/// By id, with its files, shares and sessions.
+#[api_v2_operation(tags("Agents"), operation_id = "agents_delete")]
+async fn remove(who: Who, id: web::Path<String>, gateway: web::Data<Gateway>) -> Result<ApiJson<Changed>, ApiError> {
+    gateway.core.agents.delete(&who, &id).await?;
+    Ok(CHANGED)
+}

@@ -1,0 +1,120 @@
+//! LLM providers.
+
+use crate::{
+    api::{ApiJson, Created, Example, SMALL_JSON_LIMIT, routes},
+    auth::Who,
+    error::ApiError,
+    gateway::Gateway,
+};
+use actix_web::web;
+use goclaw_core::providers::{NewProvider, ProviderModels, ProviderUpdate, ProviderView, Verification};
+use paperclip::actix::api_v2_operation;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) const EXAMPLES: &[Example] = &[
+    Example { operation: "providers_create", request: r#"{"name":"main","provider_type":"anthropic_native","api_key":"sk-...","enabled":true}"#, response: "" },
+    Example { operation: "providers_update", request: r#"{"enabled":false}"#, response: r#"{"status":"updated"}"# },
+    Example { operation: "providers_delete", request: "", response: r#"{"status":"deleted"}"# },
+    Example { operation: "providers_verify", request: r#"{"model":"claude-sonnet-4-5"}"#, response: r#"{"valid":true}"# },
+];
+
+routes! {
+    "/v1/providers" {
+        "" {
+            get => list, Admin;
+            post => create, Admin;
+        }
+        "/{id}" {
+            get => find, Admin;
+            put => update, Admin;
+            delete => remove, Admin;
+        }
+        "/{id}/models" { get => models, Admin; }
+        "/{id}/verify" { post => verify, Admin; }
+    }
+}
+
+/// Providers.
+#[derive(Serialize, JsonSchema)]
+pub struct ProviderList {
+    /// By name.
+    providers: Vec<ProviderView>,
+}
+
+/// What was done.
+#[derive(Serialize, JsonSchema)]
+pub struct Outcome {
+    /// `updated` or `deleted`.
+    status: &'static str,
+}
+
+/// Which model to try.
+#[derive(Deserialize, JsonSchema)]
+pub struct VerifyRequest {
+    /// The model's id; required.
+    #[serde(default)]
+    model: Option<String>,
+}
+
+/// List providers
+///
+/// By name, with masked keys.
+#[api_v2_operation(tags("Providers"), operation_id = "providers_list")]
+async fn list(who: Who, gateway: web::Data<Gateway>) -> Result<ApiJson<ProviderList>, ApiError> {
+    Ok(ApiJson(ProviderList { providers: gateway.core.providers.list(&who).await? }))
+}
+
+/// Create a provider
+///
+/// A provider of the same name is replaced and keeps its id. It is used only if `enabled` is true.
+#[api_v2_operation(tags("Providers"), operation_id = "providers_create")]
+async fn create(who: Who, body: ApiJson<NewProvider>, gateway: web::Data<Gateway>) -> Result<Created<ProviderView>, ApiError> {
+    Ok(Created(gateway.core.providers.create(&who, body.0).await?))
+}
+
+/// Get a provider
+#[api_v2_operation(tags("Providers"), operation_id = "providers_get")]
+async fn find(who: Who, id: web::Path<String>, gateway: web::Data<Gateway>) -> Result<ApiJson<ProviderView>, ApiError> {
+    Ok(ApiJson(gateway.core.providers.get(&who, &id).await?))
+}
+
+/// Change a provider
+///
+/// An `api_key` of `***` or an empty one leaves the stored key as it is; `settings` are replaced as a whole.
+#[api_v2_operation(tags("Providers"), operation_id = "providers_update")]
+async fn update(who: Who, id: web::Path<String>, body: ApiJson<ProviderUpdate>, gateway: web::Data<Gateway>) -> Result<ApiJson<Outcome>, ApiError> {
+    gateway.core.providers.update(&who, &id, body.0).await?;
+    Ok(ApiJson(Outcome { status: "updated" }))
+}
+
+/// Delete a provider
+///
+/// Deleting one that is not there succeeds.
+#[api_v2_operation(tags("Providers"), operation_id = "providers_delete")]
+async fn remove(who: Who, id: web::Path<String>, gateway: web::Data<Gateway>) -> Result<ApiJson<Outcome>, ApiError> {
+    gateway.core.providers.delete(&who, &id).await?;
+    Ok(ApiJson(Outcome { status: "deleted" }))
+}
+
+/// List a provider's models
+///
+/// Empty if the provider cannot be asked.
+#[api_v2_operation(tags("Providers"), operation_id = "providers_models")]
+async fn models(who: Who, id: web::Path<String>, gateway: web::Data<Gateway>) -> Result<ApiJson<ProviderModels>, ApiError> {
+    Ok(ApiJson(gateway.core.providers.models(&who, &id).await?))
+}
+
+/// Try a model
+///
+/// Sends the model one short message.
+#[api_v2_operation(tags("Providers"), operation_id = "providers_verify")]
+async fn verify(
+    who: Who,
+    id: web::Path<String>,
+    body: ApiJson<VerifyRequest, SMALL_JSON_LIMIT>,
+    gateway: web::Data<Gateway>,
+) -> Result<ApiJson<Verification>, ApiError> {
+    let model = body.0.model.unwrap_or_default();
+    Ok(ApiJson(gateway.core.providers.verify(&who, &id, &model).await?))
+}

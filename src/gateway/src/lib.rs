@@ -1,0 +1,18 @@
+//! The gateway's edge: REST, server-sent events, WebSocket RPC, and the OpenAPI document.
+//!
+//! A handler parses, calls one use case of `goclaw_core`, and renders. Nothing is decided here but the wire.
+#![deny(missing_docs)]
+
+pub mod api;
+mod auth;
+mod docs;
+mod error;
+mod gateway;
+mod http;
+mod i18n;
+mod metrics;
+pub mod openapi;
+mod server;
+mod ws;
+
+pub use server::{Bound, ServeOptions, bind};

@@ -1,0 +1,105 @@
+//! The listener.
+
+use crate::{gateway::Gateway, http, metrics, ws::hub::Hub};
+use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web::Data};
+use goclaw_core::Core;
+use goclaw_ports::events::EventStream;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+
+/// How long the head of a request may take to arrive.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may take to close its side.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// The address or name to listen on.
+    pub host: String,
+    /// The port; 0 for any free one.
+    pub port: u16,
+    /// How many threads serve requests; 0 for one per core.
+    pub workers: usize,
+    /// Whether browsers of any origin may read answers.
+    pub desktop_cors: bool,
+    /// Stops the server when it is cancelled.
+    pub shutdown: CancellationToken,
+    /// How long running requests may take to end after that.
+    pub grace: Duration,
+}
+
+/// A server that listens, and does not serve yet.
+pub struct Bound {
+    server: Server,
+    addresses: Vec<SocketAddr>,
+    gateway: Data<Gateway>,
+    events: Box<dyn EventStream>,
+    shutdown: CancellationToken,
+}
+
+/// Listens. From now on events are kept for WebSocket clients, and connections wait to be served.
+///
+/// # Errors
+/// If the address cannot be listened on.
+pub fn bind(core: Arc<Core>, options: ServeOptions) -> io::Result<Bound> {
+    let events = core.bus.subscribe();
+    let gateway = Data::new(Gateway { core, hub: Arc::new(Hub::default()), metrics: metrics::recorder(), desktop_cors: options.desktop_cors });
+    let shared = gateway.clone();
+    let mut server = HttpServer::new(move || App::new().wrap(from_fn(http::edge::surround)).app_data(shared.clone()).configure(http::configure))
+        // A client that closed its side is gone: what it asked for must not go on.
+        .h1_allow_half_closed(false)
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(options.grace.as_secs())
+        .disable_signals();
+    if options.workers > 0 {
+        server = server.workers(options.workers);
+    }
+    let server = server.bind((options.host.as_str(), options.port))?;
+    let addresses = server.addrs();
+    Ok(Bound { server: server.run(), addresses, gateway, events, shutdown: options.shutdown })
+}
+
+impl Bound {
+    /// The address that it listens on; the first one, if the host's name has several.
+    #[must_use]
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
+    }
+
+    /// Serves until `shutdown` is cancelled, then until all requests have ended or the grace period is over. Wants an actix `System`.
+    ///
+    /// # Errors
+    /// If serving fails.
+    pub async fn run(self) -> io::Result<()> {
+        let Self { server, gateway, events, shutdown, .. } = self;
+        let hub = gateway.hub.clone();
+        let forwarding = actix_web::rt::spawn({
+            let hub = hub.clone();
+            async move { hub.forward(events).await }
+        });
+        let counters = gateway.metrics.clone();
+        let upkeep = actix_web::rt::spawn(async move {
+            let mut ticks = interval(metrics::UPKEEP);
+            loop {
+                ticks.tick().await;
+                counters.run_upkeep();
+            }
+        });
+        let handle = server.handle();
+        let stopping = actix_web::rt::spawn(async move {
+            shutdown.cancelled().await;
+            hub.shut_down();
+            handle.stop(true).await;
+        });
+        let served = server.await;
+        for task in [forwarding, upkeep, stopping] {
+            task.abort();
+        }
+        served
+    }
+}

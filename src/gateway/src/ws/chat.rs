@@ -1,0 +1,57 @@
+//! `chat.*`.
+
+use super::{frame::payload, methods::Call};
+use goclaw_core::chat::Send;
+use goclaw_ports::{Error, ErrorKind, Result, sessions::ChatMessage};
+use serde::{Deserialize, Serialize};
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SendParams {
+    message: String,
+    agent_id: String,
+    session_key: String,
+    stream: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SessionParams {
+    session_key: String,
+    run_id: String,
+}
+
+#[derive(Serialize)]
+struct History {
+    messages: Vec<ChatMessage>,
+}
+
+/// `chat.send`: runs an agent; answers when the run has ended.
+pub(super) async fn send(call: Call) -> Result<String> {
+    let SendParams { message, agent_id, session_key, stream } = call.params.strict()?;
+    let request = Send { message, agent_id, session_key, stream, connection: call.connection.id.to_string() };
+    let sent = call.gateway.core.chat.send(&call.caller, request).await.map_err(|error| match error.kind {
+        // Clients of this method know no code for the rate.
+        ErrorKind::RateLimited => Error { kind: ErrorKind::Invalid, ..error },
+        _ => error,
+    })?;
+    payload(&sent)
+}
+
+/// `chat.history`: the messages of a session.
+pub(super) async fn history(call: Call) -> Result<String> {
+    let SessionParams { session_key, .. } = call.params.lenient();
+    payload(&History { messages: call.gateway.core.sessions.history(&call.caller, &session_key).await? })
+}
+
+/// `chat.abort`: ends runs of a session.
+pub(super) async fn abort(call: Call) -> Result<String> {
+    let SessionParams { session_key, run_id } = call.params.lenient();
+    payload(&call.gateway.core.chat.abort(&call.caller, &session_key, &run_id).await?)
+}
+
+/// `chat.session.status`: whether a session is busy.
+pub(super) async fn status(call: Call) -> Result<String> {
+    let SessionParams { session_key, .. } = call.params.lenient();
+    payload(&call.gateway.core.chat.status(&call.caller, &session_key).await?)
+}

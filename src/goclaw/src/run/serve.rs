@@ -1,0 +1,105 @@
+//! The gateway's life: start, listen, stop.
+
+use super::{assemble, install_tls, runtime};
+use crate::config::{Config, edition::EditionName, first_start::TokenSource};
+use anyhow::{Context, Result};
+use goclaw_gateway::{ServeOptions, bind};
+use std::{net::SocketAddr, time::Duration};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How long a stop may take in all, before the process goes whatever is left.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How much of it runs and clients get to end by themselves.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// Runs the gateway until a signal ends it.
+///
+/// # Errors
+/// If it cannot start. The text says what to do.
+pub fn serve(mut config: Config) -> Result<()> {
+    install_tls();
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let runtime = runtime()?;
+    let assembled = runtime.block_on(assemble(&mut config))?;
+    let shutdown = CancellationToken::new();
+    {
+        let _entered = runtime.enter();
+        let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        runtime.spawn(watch(signals, shutdown.clone()));
+    }
+
+    let core = assembled.core.clone();
+    // What is running ends while the gateway still carries its events to clients.
+    let stopping = runtime.spawn({
+        let (core, shutdown) = (core.clone(), shutdown.clone());
+        async move {
+            shutdown.cancelled().await;
+            core.stop(GRACE).await;
+        }
+    });
+    let options = ServeOptions {
+        host: config.host().to_owned(),
+        port: config.port(),
+        workers: 0,
+        desktop_cors: config.desktop(),
+        shutdown: shutdown.clone(),
+        grace: GRACE,
+    };
+    let address = format!("{}:{}", config.host(), config.port());
+    let served = actix_web::rt::System::new().block_on(async {
+        let bound = bind(core, options).with_context(|| format!("cannot listen on {address}"))?;
+        announce(&config, &assembled.token, bound.addr().context("the listener has no address")?);
+        bound.run().await.context("the gateway stopped")
+    });
+
+    shutdown.cancel();
+    runtime.block_on(async {
+        if let Err(error) = stopping.await {
+            tracing::error!(%error, "stopping failed");
+        }
+        assembled.stores.database.close().await;
+    });
+    tracing::info!("stopped");
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+/// The first signal asks for the end; the second, or a stop that takes too long, is the end.
+async fn watch((mut terminate, mut interrupt): (Signal, Signal), shutdown: CancellationToken) {
+    next(&mut terminate, &mut interrupt).await;
+    tracing::info!("stopping; a second signal stops at once");
+    shutdown.cancel();
+    match tokio::time::timeout(STOP_LIMIT, next(&mut terminate, &mut interrupt)).await {
+        Ok(()) => tracing::warn!("stopped at once"),
+        Err(_) => tracing::error!(limit = ?STOP_LIMIT, "stopping took too long"),
+    }
+    std::process::exit(1);
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => (),
+        _ = interrupt.recv() => (),
+    }
+}
+
+/// The one line on standard output. It says where the token is, and never the token.
+fn announce(config: &Config, token: &TokenSource, address: SocketAddr) {
+    let token = match token {
+        TokenSource::Environment => "token: from GOCLAW_GATEWAY_TOKEN".to_owned(),
+        TokenSource::Configuration => "token: from the configuration".to_owned(),
+        TokenSource::File(path) => format!("token: in {}", path.display()),
+        TokenSource::None => "no token: everybody who reaches this address may use it".to_owned(),
+    };
+    if token.starts_with("no token") {
+        tracing::warn!("no gateway token is set; set GOCLAW_GATEWAY_TOKEN");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    println!("goclaw {version} ({}) listens on http://{address} ({token})", config.edition.as_str());
+    if config.edition == EditionName::Lite && !address.ip().is_loopback() {
+        tracing::warn!(%address, "other machines can reach this gateway");
+    }
+}

@@ -1,0 +1,317 @@
+//! Load: keep-alive connections that ask as fast as they are answered, and streams that are listened to. All of it runs on the
+//! thread that calls.
+
+use crate::{upstream::micros, wire::Wire};
+use anyhow::{Context, Result, bail};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+/// How much longer than planned a load may take before it is given up.
+const GRACE: Duration = Duration::from_secs(30);
+/// A connection that fails this often is not tried again.
+const MOST_FAILURES: u64 = 20;
+/// Streams start this far apart. It is no divisor of the pace of the chunks, so that streams do not tick in step.
+const STREAM_STEP: Duration = Duration::from_micros(2_600);
+
+/// Durations in milliseconds, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Samples(Vec<f64>);
+
+impl Samples {
+    /// Brings durations into order.
+    pub fn new(mut milliseconds: Vec<f64>) -> Self {
+        milliseconds.sort_unstable_by(f64::total_cmp);
+        Self(milliseconds)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The duration that this share (0 to 1) of all does not exceed; 0 if there is none.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a position in a short list")]
+    pub fn percentile(&self, share: f64) -> f64 {
+        let rank = (self.0.len() as f64 * share).ceil() as usize;
+        self.0.get(rank.clamp(1, self.0.len().max(1)) - 1).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, other: Self) {
+        let mut all = std::mem::take(&mut self.0);
+        all.extend(other.0);
+        *self = Self::new(all);
+    }
+}
+
+/// What failed.
+#[derive(Debug, Clone, Default)]
+pub struct Failures {
+    /// How often.
+    pub count: u64,
+    /// The first of them.
+    pub first: Option<String>,
+}
+
+impl Failures {
+    /// Counts one.
+    pub fn note(&mut self, what: impl ToString) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| what.to_string());
+    }
+
+    /// Counts those of another part as well.
+    pub fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.first = self.first.take().or(other.first);
+    }
+}
+
+/// What came of asking.
+#[derive(Debug, Clone, Default)]
+pub struct Load {
+    /// How long each answer took.
+    pub latencies: Samples,
+    /// How long was asked, in seconds.
+    pub seconds: f64,
+    /// Answers that were not 200, and connections that broke.
+    pub failures: Failures,
+}
+
+impl Load {
+    /// Answers per second.
+    #[expect(clippy::cast_precision_loss, reason = "a count of answers")]
+    pub fn rate(&self) -> f64 {
+        if self.seconds > 0.0 { self.latencies.len() as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// Adds another round of the same.
+    pub fn add(&mut self, other: Self) {
+        self.latencies.add(other.latencies);
+        self.seconds += other.seconds;
+        self.failures.add(other.failures);
+    }
+}
+
+/// Where a load goes, and what it asks.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The port that is asked.
+    pub port: u16,
+    /// The request, complete.
+    pub bytes: Arc<[u8]>,
+}
+
+impl Question {
+    /// Asks once, on a connection of its own, and answers with status and body.
+    ///
+    /// # Errors
+    /// If the connection breaks or nothing comes.
+    pub async fn ask(&self) -> Result<(u16, Vec<u8>)> {
+        let exchange = async {
+            let mut wire = Wire::connect(self.port).await?;
+            wire.send(&self.bytes).await?;
+            let head = wire.head().await?;
+            let body = wire.body(head).await?;
+            anyhow::Ok((head.status, body))
+        };
+        timeout(GRACE, exchange).await.context("no answer in time")?
+    }
+
+    /// Asks once and takes nothing but 200 with a text that holds `expected`.
+    ///
+    /// # Errors
+    /// If something else is answered.
+    pub async fn probe(&self, expected: &str) -> Result<Vec<u8>> {
+        let (status, body) = self.ask().await?;
+        if status != 200 || !crate::wire::contains(&body, expected.as_bytes()) {
+            bail!("expected 200 with {expected:?}, got {status}: {}", String::from_utf8_lossy(&body).chars().take(300).collect::<String>());
+        }
+        Ok(body)
+    }
+}
+
+/// Keeps `connections` busy: each asks again as soon as it is answered. What is asked during `warm_up` does not count.
+///
+/// # Errors
+/// If it does not end in time.
+pub async fn saturate(question: &Question, connections: usize, warm_up: Duration, window: Duration) -> Result<Load> {
+    let from = Instant::now() + warm_up;
+    let until = from + window;
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        tasks.spawn(repeat(question.clone(), from, until));
+    }
+    let outcomes = timeout(warm_up + window + GRACE, tasks.join_all()).await.context("the answers stopped coming")?;
+    let mut failures = Failures::default();
+    let mut latencies = Vec::new();
+    for (taken, failed) in outcomes {
+        latencies.extend(taken);
+        failures.add(failed);
+    }
+    Ok(Load { latencies: Samples::new(latencies), seconds: window.as_secs_f64(), failures })
+}
+
+async fn repeat(question: Question, from: Instant, until: Instant) -> (Vec<f64>, Failures) {
+    let (mut latencies, mut failures) = (Vec::new(), Failures::default());
+    while failures.count < MOST_FAILURES && Instant::now() < until {
+        let mut wire = match Wire::connect(question.port).await {
+            Ok(wire) => wire,
+            Err(error) => {
+                failures.note(error);
+                continue;
+            }
+        };
+        loop {
+            let started = Instant::now();
+            if started >= until {
+                break;
+            }
+            match exchange(&mut wire, &question.bytes).await {
+                Ok(200) if started >= from => latencies.push(started.elapsed().as_secs_f64() * 1e3),
+                Ok(200) => {}
+                Ok(status) => {
+                    failures.note(format!("status {status}"));
+                    break;
+                }
+                Err(error) => {
+                    failures.note(error);
+                    break;
+                }
+            }
+        }
+    }
+    (latencies, failures)
+}
+
+async fn exchange(wire: &mut Wire, request: &[u8]) -> std::io::Result<u16> {
+    wire.send(request).await?;
+    let head = wire.head().await?;
+    wire.skip_body(head).await?;
+    Ok(head.status)
+}
+
+/// Streams that run at the same time.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How many.
+    pub streams: u32,
+    /// How many pieces each has.
+    pub chunks: u32,
+    /// How often a piece comes.
+    pub every: Duration,
+}
+
+impl Plan {
+    fn length(self) -> Duration {
+        STREAM_STEP * self.streams + self.every * (self.chunks + 1)
+    }
+}
+
+/// What came of listening.
+#[derive(Debug, Clone, Default)]
+pub struct Heard {
+    /// From the model's write of a piece to its arrival here.
+    pub delays: Samples,
+    /// Streams that were refused, broke, or missed a piece.
+    pub failures: Failures,
+}
+
+/// Opens the streams one after the other and listens to all of them. Every stream has a connection of its own.
+///
+/// # Errors
+/// If they do not end in time.
+pub async fn listen(question: &Question, plan: Plan) -> Result<Heard> {
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for number in 0..plan.streams {
+        let question = question.clone();
+        tasks.spawn(async move {
+            sleep_until(start + STREAM_STEP * number).await;
+            let mut delays = Vec::with_capacity(plan.chunks as usize);
+            let outcome = follow(&question, plan.chunks, &mut delays).await;
+            (delays, outcome.err())
+        });
+    }
+    let outcomes = timeout(plan.length() + GRACE, tasks.join_all()).await.context("the streams did not end")?;
+    let (mut all, mut failures) = (Vec::new(), Failures::default());
+    for (delays, failure) in outcomes {
+        all.extend(delays);
+        if let Some(error) = failure {
+            failures.note(format!("{error:#}"));
+        }
+    }
+    Ok(Heard { delays: Samples::new(all), failures })
+}
+
+async fn follow(question: &Question, chunks: u32, delays: &mut Vec<f64>) -> Result<()> {
+    let mut wire = Wire::connect(question.port).await.context("connecting")?;
+    wire.send(&question.bytes).await?;
+    let head = wire.head().await?;
+    if head.status != 200 {
+        bail!("status {}", head.status);
+    }
+    let mut stamps = Stamps { line: Vec::new(), stamp: 0, digits: 0, done: false, delays };
+    while let Some(bytes) = wire.chunk().await.context("in the stream")? {
+        stamps.take(bytes, micros())?;
+    }
+    if !stamps.done {
+        bail!("the stream ended without [DONE]");
+    }
+    if delays.len() != chunks as usize {
+        bail!("{} of {chunks} pieces came", delays.len());
+    }
+    Ok(())
+}
+
+/// Finds the model's stamps in a stream of chat chunks, however the records and the text are cut.
+struct Stamps<'a> {
+    line: Vec<u8>,
+    stamp: u64,
+    digits: usize,
+    done: bool,
+    delays: &'a mut Vec<f64>,
+}
+
+impl Stamps<'_> {
+    fn take(&mut self, bytes: &[u8], now: u64) -> Result<()> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                self.record(&line, now)?;
+                self.line = line;
+                self.line.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, line: &[u8], now: u64) -> Result<()> {
+        const CONTENT: &[u8] = br#""content":""#;
+        let Some(data) = line.strip_prefix(b"data: ") else { return Ok(()) };
+        if data.starts_with(b"[DONE]") {
+            self.done = true;
+            return Ok(());
+        }
+        let Some(at) = data.windows(CONTENT.len()).position(|window| window == CONTENT) else { return Ok(()) };
+        let text = &data[at + CONTENT.len()..];
+        for byte in text.iter().take_while(|byte| **byte != b'"') {
+            match byte {
+                b'0'..=b'9' => {
+                    self.stamp = self.stamp.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                    self.digits += 1;
+                }
+                b' ' if self.digits > 0 => {
+                    self.delays.push(Duration::from_micros(now.saturating_sub(self.stamp)).as_secs_f64() * 1e3);
+                    (self.stamp, self.digits) = (0, 0);
+                }
+                b' ' => {}
+                _ => bail!("unexpected text: {}", String::from_utf8_lossy(text).chars().take(200).collect::<String>()),
+            }
+        }
+        Ok(())
+    }
+}

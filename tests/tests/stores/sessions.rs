@@ -1,0 +1,384 @@
+use goclaw_ports::{
+    AgentId,
+    sessions::{ChatMessage, MessageRole, Session, SessionDelta, SessionFilter, ToolCall},
+};
+use goclaw_tests::{
+    TestDatabase,
+    fixtures::{at, file, new_session, odd_json, said},
+};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const KEY: &str = "agent:fox:ws:1";
+
+fn none() -> SessionDelta {
+    SessionDelta::default()
+}
+
+fn all() -> SessionFilter {
+    SessionFilter { limit: 100, ..SessionFilter::default() }
+}
+
+fn keys(sessions: Vec<Session>) -> Vec<String> {
+    sessions.into_iter().map(|session| session.key).collect()
+}
+
+async fn texts(db: &TestDatabase, tenant: goclaw_ports::TenantId, key: &str) -> Vec<String> {
+    db.stores.sessions.messages(tenant, key, None).await.unwrap().into_iter().map(|message| message.content).collect()
+}
+
+/// A message with every field that is stored.
+fn full_message() -> ChatMessage {
+    ChatMessage {
+        thinking: "hm 🦀".into(),
+        tool_calls: vec![
+            ToolCall {
+                id: "call_1".into(),
+                name: "read_file".into(),
+                arguments: odd_json(),
+                metadata: BTreeMap::from([("signature".into(), "base64==".into())]),
+                parse_error: String::new(),
+            },
+            ToolCall { id: "call_2".into(), name: "exec".into(), arguments: serde_json::Map::new(), metadata: BTreeMap::new(), parse_error: "not JSON: {".into() },
+        ],
+        created_at: Some(at(3)),
+        ..ChatMessage::new(MessageRole::Assistant, "Xin chào 🦀 \u{10FFFF}\r\n\t\u{1}\u{7f}\u{2028}'\"\\")
+    }
+}
+
+on_both_databases! {
+    async fn a_session_is_opened_empty(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        let new = new_session(fox.id, KEY);
+        let opened = db.stores.sessions.open(tenant, &new, at(1)).await.unwrap();
+        let expected = Session {
+            id: new.id,
+            key: KEY.into(),
+            agent_id: Some(fox.id),
+            user_id: "user@example.com".into(),
+            summary: String::new(),
+            model: String::new(),
+            provider: String::new(),
+            channel: "ws".into(),
+            label: String::new(),
+            input_tokens: 0,
+            output_tokens: 0,
+            compaction_count: 0,
+            metadata: BTreeMap::new(),
+            message_count: 0,
+            message_bytes: 0,
+            created_at: at(1),
+            updated_at: at(1),
+        };
+        assert_eq!(opened, expected);
+        assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap(), Some(expected));
+        assert!(db.stores.sessions.messages(tenant, KEY, None).await.unwrap().is_empty());
+    }
+
+    async fn an_open_session_is_returned_as_it_is(db) {
+        let tenant = db.tenant("a").await;
+        let (fox, wolf) = (db.agent(tenant, "fox").await, db.agent(tenant, "wolf").await);
+        db.session(tenant, fox.id, KEY).await;
+        db.stores.sessions.append(tenant, KEY, &[said("hello")], &SessionDelta { input_tokens: 3, ..none() }, at(2)).await.unwrap();
+        let before = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        let again = goclaw_ports::sessions::NewSession { user_id: "other".into(), channel: "http".into(), ..new_session(wolf.id, KEY) };
+        assert_eq!(db.stores.sessions.open(tenant, &again, at(9)).await.unwrap(), before);
+        assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap(), Some(before));
+        assert_eq!(db.stores.sessions.count(tenant).await.unwrap(), 1);
+    }
+
+    async fn a_session_needs_an_agent_of_the_tenant(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let of_a = db.agent(a, "fox").await;
+        assert_fails!(db.stores.sessions.open(a, &new_session(AgentId(Uuid::now_v7()), KEY), at(1)).await, NotFound);
+        assert_fails!(db.stores.sessions.open(b, &new_session(of_a.id, KEY), at(1)).await, NotFound);
+        assert_eq!((db.stores.sessions.count(a).await.unwrap(), db.stores.sessions.count(b).await.unwrap()), (0, 0));
+    }
+
+    async fn opened_at_once_a_session_is_one(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        let news: Vec<_> = (0..32).map(|_| new_session(fox.id, KEY)).collect();
+        let opened: Vec<_> = futures_util::future::join_all(news.iter().map(|new| db.stores.sessions.open(tenant, new, at(1)))).await.into_iter().map(Result::unwrap).collect();
+        assert!(opened.iter().all(|session| session.id == opened[0].id));
+        assert_eq!(db.stores.sessions.count(tenant).await.unwrap(), 1);
+    }
+
+    async fn an_unknown_session_is_not_found(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        for key in ["agent:fox:ws:", "agent:fox:ws:11", "AGENT:FOX:WS:1", "agent:fox:ws:%", ""] {
+            assert_eq!(db.stores.sessions.find(tenant, key).await.unwrap(), None, "{key:?}");
+            assert!(db.stores.sessions.messages(tenant, key, None).await.unwrap().is_empty());
+            assert_fails!(db.stores.sessions.append(tenant, key, &[said("x")], &none(), at(2)).await, NotFound);
+            assert!(!db.stores.sessions.set_label(tenant, key, "x", at(2)).await.unwrap());
+            assert!(!db.stores.sessions.reset(tenant, key, at(2)).await.unwrap());
+            assert!(!db.stores.sessions.delete(tenant, key).await.unwrap());
+        }
+        assert_eq!(keys(db.stores.sessions.list(tenant, &all()).await.unwrap().0), [KEY]);
+    }
+
+    async fn a_key_may_be_500_bytes_of_any_text(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        let key = format!("agent:fox:ws:{}", "🦀".repeat(121));
+        let key = format!("{key}{}", "x".repeat(500 - key.len()));
+        db.session(tenant, fox.id, &key).await;
+        assert_eq!(db.stores.sessions.find(tenant, &key).await.unwrap().unwrap().key, key);
+    }
+
+    async fn sessions_are_listed_last_updated_first_in_pages_with_the_number_of_all(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        for n in 1..=5 {
+            db.stores.sessions.open(tenant, &new_session(fox.id, &format!("agent:fox:ws:{n}")), at(n)).await.unwrap();
+        }
+        db.stores.sessions.append(tenant, "agent:fox:ws:2", &[said("x")], &none(), at(20)).await.unwrap();
+        let order = ["2", "5", "4", "3", "1"].map(|n| format!("agent:fox:ws:{n}"));
+        for (limit, offset) in [(100, 0), (2, 0), (2, 2), (2, 4), (2, 6)] {
+            let (page, total) = db.stores.sessions.list(tenant, &SessionFilter { limit, offset, ..all() }).await.unwrap();
+            let (from, to) = (usize::min(offset as usize, 5), usize::min((offset + limit) as usize, 5));
+            assert_eq!((keys(page), total), (order[from..to].to_vec(), 5), "limit {limit}, offset {offset}");
+        }
+    }
+
+    async fn a_list_is_filtered_by_agent_channel_and_user(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        for (n, (key, user)) in [
+            ("agent:fox:ws:direct:1", "mai"),
+            ("agent:fox:telegram:ws:2", "mai"),
+            ("agent:fox2:ws:direct:3", "lan"),
+            ("agent:f_x:w%:direct:4", "mai"),
+            ("team:fox:ws:5", "mai"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let new = goclaw_ports::sessions::NewSession { user_id: user.into(), ..new_session(fox.id, key) };
+            db.stores.sessions.open(tenant, &new, at(10 - n as i64)).await.unwrap();
+        }
+        let some = |text: &str| Some(text.to_owned());
+        for (filter, expected) in [
+            (SessionFilter { agent_key: some("fox"), ..all() }, vec!["agent:fox:ws:direct:1", "agent:fox:telegram:ws:2"]),
+            (SessionFilter { agent_key: some("f_x"), ..all() }, vec!["agent:f_x:w%:direct:4"]),
+            (SessionFilter { agent_key: some("%"), ..all() }, vec![]),
+            (SessionFilter { agent_key: some("FOX"), ..all() }, vec![]),
+            (SessionFilter { channel: some("ws"), ..all() }, vec!["agent:fox:ws:direct:1", "agent:fox2:ws:direct:3"]),
+            (SessionFilter { channel: some("w%"), ..all() }, vec!["agent:f_x:w%:direct:4"]),
+            (SessionFilter { channel: some("w_"), ..all() }, vec![]),
+            (SessionFilter { user_id: some("lan"), ..all() }, vec!["agent:fox2:ws:direct:3"]),
+            (SessionFilter { user_id: some("mai"), agent_key: some("fox"), channel: some("telegram"), ..all() }, vec!["agent:fox:telegram:ws:2"]),
+            (SessionFilter { user_id: some("lan"), agent_key: some("fox"), ..all() }, vec![]),
+        ] {
+            let (page, total) = db.stores.sessions.list(tenant, &filter).await.unwrap();
+            assert_eq!(total, expected.len() as i64, "{filter:?}");
+            assert_eq!(keys(page), expected, "{filter:?}");
+        }
+    }
+
+    async fn a_message_comes_back_as_it_was_stored_without_the_providers_own_blocks(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        let messages = [
+            ChatMessage { created_at: Some(at(1)), ..ChatMessage::new(MessageRole::System, "") },
+            said("hello"),
+            full_message(),
+            ChatMessage { created_at: Some(at(4)), ..ChatMessage::tool_result("call_1", "text", false) },
+            ChatMessage { created_at: Some(at(5)), ..ChatMessage::tool_result("call_2", "failed", true) },
+        ];
+        let with_raw: Vec<_> = messages.iter().map(|message| ChatMessage { raw: Some(serde_json::json!([1])), ..message.clone() }).collect();
+        db.stores.sessions.append(tenant, KEY, &with_raw, &none(), at(5)).await.unwrap();
+        assert_eq!(db.stores.sessions.messages(tenant, KEY, None).await.unwrap(), messages);
+    }
+
+    async fn a_message_of_a_megabyte_is_kept(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        let big = said("🦀".repeat(1 << 18));
+        db.stores.sessions.append(tenant, KEY, std::slice::from_ref(&big), &none(), at(2)).await.unwrap();
+        assert!(db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap().message_bytes > 1 << 20);
+        assert_eq!(db.stores.sessions.messages(tenant, KEY, None).await.unwrap(), [big]);
+    }
+
+    /// No database keeps U+0000 in every place; whatever takes its place, a message that holds one must not break the session.
+    async fn a_message_with_nul_characters_is_kept_but_for_those(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        let mut message = said("before\0after");
+        message.tool_calls.push(ToolCall {
+            id: "call_1".into(),
+            name: "write_file".into(),
+            arguments: goclaw_tests::fixtures::object(serde_json::json!({"con\0tent": "bin\0ary"})),
+            metadata: BTreeMap::new(),
+            parse_error: String::new(),
+        });
+        db.stores.sessions.append(tenant, KEY, &[message], &none(), at(2)).await.unwrap();
+        let kept = serde_json::to_string(&db.stores.sessions.messages(tenant, KEY, None).await.unwrap()).unwrap();
+        let plain = kept.replace("\\u0000", "").replace('\u{FFFD}', "");
+        for part in ["\"beforeafter\"", "\"content\"", "\"binary\""] {
+            assert!(plain.contains(part), "{part} in {kept}");
+        }
+        db.stores.sessions.append(tenant, KEY, &[said("next")], &none(), at(3)).await.unwrap();
+        assert_eq!(texts(&db, tenant, KEY).await.last().unwrap(), "next");
+    }
+
+    async fn a_context_file_with_nul_characters_breaks_nothing(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        if let Err(error) = db.stores.agents.put_file(tenant, fox.id, &file("SOUL.md", "be\0fore"), at(1)).await {
+            assert_eq!(error.kind, goclaw_ports::ErrorKind::Invalid, "{error}");
+        }
+        db.stores.agents.put_file(tenant, fox.id, &file("SOUL.md", "after"), at(1)).await.unwrap();
+        assert_eq!(db.stores.agents.files(tenant, fox.id).await.unwrap(), [file("SOUL.md", "after")]);
+    }
+
+    async fn appending_counts_tokens_and_notes_who_answered(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        let metadata = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>();
+        let first = SessionDelta { input_tokens: 10, output_tokens: 5, model: Some("m1".into()), provider: Some("p1".into()), metadata: metadata(&[("a", "1"), ("b", "🦀")]) };
+        db.stores.sessions.append(tenant, KEY, &[said("one"), said("two")], &first, at(2)).await.unwrap();
+        let one = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        assert_eq!((one.input_tokens, one.output_tokens, one.model.as_str(), one.provider.as_str()), (10, 5, "m1", "p1"));
+        assert_eq!((one.message_count, one.updated_at, one.created_at), (2, at(2), at(0)));
+        assert!(one.message_bytes >= (serde_json::to_string(&said("one")).unwrap().len() + "two".len()) as i64);
+        assert_eq!(one.metadata, metadata(&[("a", "1"), ("b", "🦀")]));
+
+        let second = SessionDelta { input_tokens: 1, output_tokens: 2, model: None, provider: Some("p2".into()), metadata: metadata(&[("a", "2"), ("c", "")]) };
+        db.stores.sessions.append(tenant, KEY, &[said("three")], &second, at(3)).await.unwrap();
+        let two = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        assert_eq!((two.input_tokens, two.output_tokens, two.model.as_str(), two.provider.as_str()), (11, 7, "m1", "p2"));
+        assert_eq!((two.message_count, two.updated_at), (3, at(3)));
+        assert!(two.message_bytes > one.message_bytes);
+        assert_eq!(two.metadata, metadata(&[("a", "2"), ("b", "🦀"), ("c", "")]));
+    }
+
+    async fn a_delta_may_come_without_messages(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        db.stores.sessions.append(tenant, KEY, &[], &SessionDelta { output_tokens: 4, ..none() }, at(2)).await.unwrap();
+        let session = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        assert_eq!((session.output_tokens, session.message_count), (4, 0));
+    }
+
+    async fn the_last_messages_come_oldest_first(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        for batch in [["1", "2"], ["3", "4"], ["5", "6"]] {
+            db.stores.sessions.append(tenant, KEY, &batch.map(said), &none(), at(2)).await.unwrap();
+        }
+        for (limit, expected) in [(None, "123456"), (Some(3), "456"), (Some(1), "6"), (Some(6), "123456"), (Some(100), "123456"), (Some(0), "")] {
+            let messages = db.stores.sessions.messages(tenant, KEY, limit).await.unwrap();
+            assert_eq!(messages.into_iter().map(|message| message.content).collect::<String>(), expected, "{limit:?}");
+        }
+    }
+
+    async fn many_appenders_lose_nothing_and_keep_their_order(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        let db = &db;
+        let appender = async |writer: usize| {
+            for batch in 0..5 {
+                let messages: Vec<_> = (0..3).map(|n| said(format!("{writer}:{}", batch * 3 + n))).collect();
+                let delta = SessionDelta { input_tokens: 1, output_tokens: 2, ..none() };
+                db.stores.sessions.append(tenant, KEY, &messages, &delta, at(2)).await.unwrap();
+            }
+        };
+        futures_util::future::join_all((0..64).map(appender)).await;
+
+        let texts = texts(db, tenant, KEY).await;
+        assert_eq!(texts.len(), 64 * 15);
+        let mut next = [0; 64];
+        for batch in texts.chunks(3) {
+            for text in batch {
+                let (writer, n) = text.split_once(':').unwrap();
+                assert_eq!(writer, batch[0].split_once(':').unwrap().0, "a batch stays together");
+                let writer: usize = writer.parse().unwrap();
+                assert_eq!(n.parse::<usize>().unwrap(), next[writer], "writer {writer} stays in order");
+                next[writer] += 1;
+            }
+        }
+        let session = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        assert_eq!((session.message_count, session.input_tokens, session.output_tokens), (64 * 15, 320, 640));
+    }
+
+    async fn a_title_is_set(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        let title = "🦀".repeat(500);
+        assert!(db.stores.sessions.set_label(tenant, KEY, &title, at(5)).await.unwrap());
+        assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap().label, title);
+    }
+
+    async fn a_reset_removes_the_messages_and_keeps_title_tokens_and_metadata(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        let delta = SessionDelta { input_tokens: 3, output_tokens: 4, metadata: BTreeMap::from([("k".into(), "v".into())]), ..none() };
+        db.stores.sessions.append(tenant, KEY, &[said("old"), said("older")], &delta, at(2)).await.unwrap();
+        db.stores.sessions.set_label(tenant, KEY, "title", at(2)).await.unwrap();
+        assert!(db.stores.sessions.reset(tenant, KEY, at(5)).await.unwrap());
+        let session = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        assert_eq!((session.message_count, session.message_bytes, session.summary.as_str()), (0, 0, ""));
+        assert_eq!((session.label.as_str(), session.input_tokens, session.output_tokens), ("title", 3, 4));
+        assert_eq!(session.metadata, BTreeMap::from([("k".into(), "v".into())]));
+        assert!(db.stores.sessions.messages(tenant, KEY, None).await.unwrap().is_empty());
+        db.stores.sessions.append(tenant, KEY, &[said("new")], &none(), at(6)).await.unwrap();
+        assert_eq!(texts(&db, tenant, KEY).await, ["new"]);
+    }
+
+    async fn a_session_is_deleted_with_its_messages(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        for key in [KEY, "agent:fox:ws:2"] {
+            db.session(tenant, fox.id, key).await;
+            db.stores.sessions.append(tenant, key, &[said("x")], &none(), at(2)).await.unwrap();
+        }
+        assert!(db.stores.sessions.delete(tenant, KEY).await.unwrap());
+        assert!(!db.stores.sessions.delete(tenant, KEY).await.unwrap());
+        assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap(), None);
+        assert_fails!(db.stores.sessions.append(tenant, KEY, &[said("x")], &none(), at(3)).await, NotFound);
+        assert_eq!(texts(&db, tenant, "agent:fox:ws:2").await, ["x"]);
+        db.session(tenant, fox.id, KEY).await;
+        assert!(texts(&db, tenant, KEY).await.is_empty(), "a new session of the same key is empty");
+    }
+
+    async fn sessions_of_one_tenant_are_out_of_reach_of_another(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let (of_a, of_b) = (db.agent(a, "fox").await, db.agent(b, "fox").await);
+        db.session(a, of_a.id, KEY).await;
+        db.stores.sessions.append(a, KEY, &[said("of a")], &none(), at(2)).await.unwrap();
+        let before = db.stores.sessions.find(a, KEY).await.unwrap();
+
+        assert_eq!(db.stores.sessions.find(b, KEY).await.unwrap(), None);
+        assert_eq!(db.stores.sessions.list(b, &all()).await.unwrap(), (vec![], 0));
+        assert_eq!(db.stores.sessions.count(b).await.unwrap(), 0);
+        assert!(db.stores.sessions.messages(b, KEY, None).await.unwrap().is_empty());
+        assert_fails!(db.stores.sessions.append(b, KEY, &[said("of b")], &SessionDelta { input_tokens: 9, ..none() }, at(3)).await, NotFound);
+        assert!(!db.stores.sessions.set_label(b, KEY, "stolen", at(3)).await.unwrap());
+        assert!(!db.stores.sessions.reset(b, KEY, at(3)).await.unwrap());
+        assert!(!db.stores.sessions.delete(b, KEY).await.unwrap());
+        assert_eq!(db.stores.sessions.find(a, KEY).await.unwrap(), before);
+        assert_eq!(texts(&db, a, KEY).await, ["of a"]);
+
+        db.session(b, of_b.id, KEY).await;
+        db.stores.sessions.append(b, KEY, &[said("of b")], &none(), at(4)).await.unwrap();
+        assert_eq!(texts(&db, b, KEY).await, ["of b"]);
+        assert!(db.stores.sessions.reset(b, KEY, at(5)).await.unwrap());
+        assert!(db.stores.sessions.set_label(b, KEY, "of b", at(5)).await.unwrap());
+        assert!(db.stores.sessions.delete(b, KEY).await.unwrap());
+        assert_eq!(db.stores.sessions.find(a, KEY).await.unwrap(), before);
+        assert_eq!(texts(&db, a, KEY).await, ["of a"]);
+    }
+}

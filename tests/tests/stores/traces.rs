@@ -1,0 +1,258 @@
+use goclaw_ports::{
+    AgentId, TenantId, TraceId,
+    traces::{Span, Trace, TraceEnd, TraceFilter, TraceStatus},
+};
+use goclaw_tests::{
+    TestDatabase,
+    fixtures::{at, odd_json, span, trace},
+};
+use uuid::Uuid;
+
+fn all() -> TraceFilter {
+    TraceFilter { limit: 100, ..TraceFilter::default() }
+}
+
+fn end(status: TraceStatus, error: &str) -> TraceEnd {
+    TraceEnd { end_time: at(2), status, error: error.into(), output_preview: "the end".into() }
+}
+
+async fn started(db: &TestDatabase, tenant: TenantId) -> Trace {
+    let trace = trace();
+    db.stores.traces.insert(tenant, &trace).await.unwrap();
+    trace
+}
+
+on_both_databases! {
+    async fn a_trace_comes_back_as_it_was_stored(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        let parent = started(&db, tenant).await;
+        let full = Trace {
+            parent_trace_id: Some(parent.id),
+            agent_id: Some(fox.id),
+            user_id: "mai 🦀".into(),
+            session_key: "agent:fox:ws:1".into(),
+            run_id: Uuid::new_v4().to_string(),
+            end_time: Some(at(3)),
+            duration_ms: Some(3000),
+            name: "chat".into(),
+            channel: "ws".into(),
+            input_preview: "hỏi".into(),
+            output_preview: "đáp".into(),
+            total_input_tokens: 5_000_000_000,
+            total_output_tokens: 2,
+            total_cost: 0.123_456,
+            span_count: 3,
+            llm_call_count: 2,
+            tool_call_count: 1,
+            status: TraceStatus::Cancelled,
+            error: "stopped".into(),
+            metadata: odd_json(),
+            tags: vec!["one".into(), "🦀".into()],
+            created_at: at(4),
+            ..trace()
+        };
+        db.stores.traces.insert(tenant, &full).await.unwrap();
+        assert_eq!(db.stores.traces.find(tenant, full.id).await.unwrap(), Some((full, vec![])));
+        assert_eq!(db.stores.traces.find(tenant, parent.id).await.unwrap(), Some((parent, vec![])));
+        assert_eq!(db.stores.traces.find(tenant, TraceId(Uuid::now_v7())).await.unwrap(), None);
+    }
+
+    async fn a_span_comes_back_as_it_was_stored(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        let trace = started(&db, tenant).await;
+        let parent = Span { start_time: at(-1), ..span(tenant, trace.id, "agent") };
+        let full = Span {
+            parent_span_id: Some(parent.id),
+            agent_id: Some(fox.id),
+            status: TraceStatus::Error,
+            error: "lỗi 🦀".into(),
+            model: "m".repeat(200),
+            provider: "p".repeat(50),
+            input_tokens: Some(10),
+            output_tokens: Some(0),
+            total_cost: Some(0.000_012_5),
+            finish_reason: "stop".into(),
+            tool_name: "t".repeat(200),
+            tool_call_id: "c".repeat(100),
+            input_preview: "in".into(),
+            output_preview: "out".into(),
+            metadata: odd_json(),
+            ..span(tenant, trace.id, "llm_call")
+        };
+        db.stores.traces.put_spans(tenant, &[parent.clone(), full.clone()]).await.unwrap();
+        assert_eq!(db.stores.traces.find(tenant, trace.id).await.unwrap().unwrap().1, [parent, full]);
+    }
+
+    async fn spans_are_listed_by_start(db) {
+        let tenant = db.tenant("a").await;
+        let trace = started(&db, tenant).await;
+        let spans = [3, 1, 2].map(|n| Span { start_time: at(n), name: n.to_string(), ..span(tenant, trace.id, "event") });
+        db.stores.traces.put_spans(tenant, &spans).await.unwrap();
+        let names: Vec<_> = db.stores.traces.find(tenant, trace.id).await.unwrap().unwrap().1.into_iter().map(|span| span.name).collect();
+        assert_eq!(names, ["1", "2", "3"]);
+    }
+
+    async fn the_totals_of_a_trace_follow_its_spans(db) {
+        let tenant = db.tenant("a").await;
+        let (first, second) = (started(&db, tenant).await, started(&db, tenant).await);
+        let llm = |trace: &Trace, input, output, cost| Span { input_tokens: Some(input), output_tokens: Some(output), total_cost: Some(cost), ..span(tenant, trace.id, "llm_call") };
+        // Tokens of other spans than model calls are no tokens of the run; their cost is.
+        let embedding = Span { input_tokens: Some(1000), total_cost: Some(0.25), ..span(tenant, first.id, "embedding") };
+        let spans = [
+            llm(&first, 10, 1, 0.5),
+            Span { input_tokens: None, output_tokens: None, ..llm(&first, 0, 0, 0.0) },
+            span(tenant, first.id, "tool_call"),
+            span(tenant, first.id, "agent"),
+            embedding,
+            llm(&second, 7, 3, 0.125),
+        ];
+        db.stores.traces.put_spans(tenant, &spans).await.unwrap();
+        db.stores.traces.put_spans(tenant, &[llm(&first, 20, 2, 1.0)]).await.unwrap();
+        let totals = |trace: &Trace| (trace.span_count, trace.llm_call_count, trace.tool_call_count, trace.total_input_tokens, trace.total_output_tokens, trace.total_cost);
+        let one = db.stores.traces.find(tenant, first.id).await.unwrap().unwrap().0;
+        assert_eq!(totals(&one), (6, 3, 1, 30, 3, 1.75));
+        let two = db.stores.traces.find(tenant, second.id).await.unwrap().unwrap().0;
+        assert_eq!(totals(&two), (1, 1, 0, 7, 3, 0.125));
+        assert_eq!((one.status, one.end_time), (TraceStatus::Running, None));
+    }
+
+    async fn a_span_replaces_the_one_with_its_id(db) {
+        let tenant = db.tenant("a").await;
+        let trace = started(&db, tenant).await;
+        let running = Span { status: TraceStatus::Running, end_time: None, duration_ms: None, ..span(tenant, trace.id, "llm_call") };
+        db.stores.traces.put_spans(tenant, std::slice::from_ref(&running)).await.unwrap();
+        let done = Span { status: TraceStatus::Completed, end_time: Some(at(1)), duration_ms: Some(1000), input_tokens: Some(4), output_tokens: Some(2), ..running };
+        db.stores.traces.put_spans(tenant, std::slice::from_ref(&done)).await.unwrap();
+        let (found, spans) = db.stores.traces.find(tenant, trace.id).await.unwrap().unwrap();
+        assert_eq!(spans, [done]);
+        assert_eq!((found.span_count, found.llm_call_count, found.total_input_tokens, found.total_output_tokens), (1, 1, 4, 2));
+    }
+
+    async fn spans_of_unknown_traces_are_left_out(db) {
+        let tenant = db.tenant("a").await;
+        let trace = started(&db, tenant).await;
+        let known = span(tenant, trace.id, "event");
+        let unknown = span(tenant, TraceId(Uuid::now_v7()), "event");
+        db.stores.traces.put_spans(tenant, &[unknown.clone(), known.clone()]).await.unwrap();
+        assert_eq!(db.stores.traces.find(tenant, trace.id).await.unwrap().unwrap().1, [known]);
+        assert_eq!(db.stores.traces.find(tenant, unknown.trace_id).await.unwrap(), None);
+        db.stores.traces.put_spans(tenant, &[]).await.unwrap();
+    }
+
+    async fn a_trace_is_ended(db) {
+        let tenant = db.tenant("a").await;
+        let (one, other) = (started(&db, tenant).await, started(&db, tenant).await);
+        assert!(db.stores.traces.finish(tenant, one.id, &end(TraceStatus::Error, "no money")).await.unwrap());
+        let expected = Trace { end_time: Some(at(2)), duration_ms: Some(2000), status: TraceStatus::Error, error: "no money".into(), output_preview: "the end".into(), ..one };
+        assert_eq!(db.stores.traces.find(tenant, expected.id).await.unwrap().unwrap().0, expected);
+        assert_eq!(db.stores.traces.find(tenant, other.id).await.unwrap().unwrap().0, other);
+        assert!(!db.stores.traces.finish(tenant, TraceId(Uuid::now_v7()), &end(TraceStatus::Completed, "")).await.unwrap());
+    }
+
+    async fn traces_are_listed_newest_first_in_pages_with_the_number_of_all(db) {
+        let tenant = db.tenant("a").await;
+        for n in [3, 1, 5, 2, 4] {
+            db.stores.traces.insert(tenant, &Trace { created_at: at(n), start_time: at(n), name: n.to_string(), ..trace() }).await.unwrap();
+        }
+        for (limit, offset, expected) in [(100, 0, "54321"), (2, 0, "54"), (2, 2, "32"), (2, 4, "1"), (2, 6, "")] {
+            let (page, total) = db.stores.traces.list(tenant, &TraceFilter { limit, offset, ..all() }).await.unwrap();
+            assert_eq!((page.into_iter().map(|trace| trace.name).collect::<String>(), total), (expected.to_owned(), 5));
+        }
+    }
+
+    async fn all_conditions_of_a_filter_hold(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        let make = |agent_id, user: &str, session: &str, status, channel: &str| Trace { agent_id, user_id: user.into(), session_key: session.into(), status, channel: channel.into(), ..trace() };
+        for trace in [
+            make(Some(fox.id), "mai", "s1", TraceStatus::Completed, "ws"),
+            make(Some(fox.id), "lan", "s2", TraceStatus::Error, "http"),
+            make(None, "mai", "s1", TraceStatus::Running, "ws"),
+        ] {
+            db.stores.traces.insert(tenant, &trace).await.unwrap();
+        }
+        let some = |text: &str| Some(text.to_owned());
+        for (filter, expected) in [
+            (all(), 3),
+            (TraceFilter { agent_id: Some(fox.id), ..all() }, 2),
+            (TraceFilter { agent_id: Some(AgentId(Uuid::now_v7())), ..all() }, 0),
+            (TraceFilter { user_id: some("mai"), ..all() }, 2),
+            (TraceFilter { session_key: some("s1"), ..all() }, 2),
+            (TraceFilter { session_key: some("s%"), ..all() }, 0),
+            (TraceFilter { status: Some(TraceStatus::Error), ..all() }, 1),
+            (TraceFilter { channel: some("ws"), ..all() }, 2),
+            (TraceFilter { agent_id: Some(fox.id), user_id: some("mai"), session_key: some("s1"), status: Some(TraceStatus::Completed), channel: some("ws"), ..all() }, 1),
+            (TraceFilter { user_id: some("mai"), status: Some(TraceStatus::Error), ..all() }, 0),
+        ] {
+            let (page, total) = db.stores.traces.list(tenant, &filter).await.unwrap();
+            assert_eq!((page.len(), total), (expected, expected as i64), "{filter:?}");
+        }
+    }
+
+    async fn after_a_crash_running_traces_and_spans_have_failed(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let old = started(&db, a).await;
+        let of_b = started(&db, b).await;
+        let done = Trace { status: TraceStatus::Completed, end_time: Some(at(1)), ..trace() };
+        db.stores.traces.insert(a, &done).await.unwrap();
+        let young = Trace { start_time: at(100), created_at: at(100), ..trace() };
+        db.stores.traces.insert(a, &young).await.unwrap();
+        let running = Span { status: TraceStatus::Running, end_time: None, duration_ms: None, ..span(a, old.id, "llm_call") };
+        let finished = span(a, old.id, "tool_call");
+        let young_span = Span { status: TraceStatus::Running, start_time: at(100), end_time: None, duration_ms: None, ..span(a, young.id, "llm_call") };
+        db.stores.traces.put_spans(a, &[running.clone(), finished.clone(), young_span.clone()]).await.unwrap();
+
+        assert_eq!(db.stores.traces.all_tenants_fail_running(at(50), at(60), "interrupted").await.unwrap(), 2);
+        assert_eq!(db.stores.traces.all_tenants_fail_running(at(50), at(60), "interrupted").await.unwrap(), 0);
+
+        let (trace, spans) = db.stores.traces.find(a, old.id).await.unwrap().unwrap();
+        assert_eq!((trace.status, trace.error.as_str(), trace.end_time), (TraceStatus::Error, "interrupted", Some(at(60))));
+        let failed = spans.iter().find(|span| span.id == running.id).unwrap();
+        assert_eq!((failed.status, failed.error.as_str()), (TraceStatus::Error, "interrupted"));
+        assert!(spans.contains(&finished));
+        assert_eq!(db.stores.traces.find(b, of_b.id).await.unwrap().unwrap().0.status, TraceStatus::Error);
+        assert_eq!(db.stores.traces.find(a, done.id).await.unwrap().unwrap().0, done);
+        let (kept, spans) = db.stores.traces.find(a, young.id).await.unwrap().unwrap();
+        assert_eq!(kept.status, TraceStatus::Running);
+        assert_eq!(spans, [young_span]);
+    }
+
+    async fn old_traces_are_pruned_in_steps(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        for tenant in [a, b] {
+            for n in [1, 2, 100] {
+                let trace = Trace { created_at: at(n), ..trace() };
+                db.stores.traces.insert(tenant, &trace).await.unwrap();
+                db.stores.traces.put_spans(tenant, &[span(tenant, trace.id, "event")]).await.unwrap();
+            }
+        }
+        let steps = [db.stores.traces.all_tenants_prune(at(50), 3).await.unwrap(), db.stores.traces.all_tenants_prune(at(50), 3).await.unwrap(), db.stores.traces.all_tenants_prune(at(50), 3).await.unwrap()];
+        assert_eq!(steps, [3, 1, 0]);
+        for tenant in [a, b] {
+            let (left, total) = db.stores.traces.list(tenant, &all()).await.unwrap();
+            assert_eq!((left[0].created_at, total), (at(100), 1));
+            assert_eq!(db.stores.traces.find(tenant, left[0].id).await.unwrap().unwrap().1.len(), 1);
+        }
+    }
+
+    async fn traces_of_one_tenant_are_out_of_reach_of_another(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let of_a = started(&db, a).await;
+        let of_b = started(&db, b).await;
+        let span_of_a = span(a, of_a.id, "event");
+        db.stores.traces.put_spans(a, std::slice::from_ref(&span_of_a)).await.unwrap();
+        let before = db.stores.traces.find(a, of_a.id).await.unwrap();
+
+        assert_eq!(db.stores.traces.find(b, of_a.id).await.unwrap(), None);
+        assert_eq!(db.stores.traces.list(b, &all()).await.unwrap().0, std::slice::from_ref(&of_b));
+        assert!(!db.stores.traces.finish(b, of_a.id, &end(TraceStatus::Error, "stolen")).await.unwrap());
+        db.stores.traces.put_spans(b, &[span(b, of_a.id, "llm_call"), span(a, of_a.id, "llm_call")]).await.unwrap();
+        assert_eq!(db.stores.traces.find(a, of_a.id).await.unwrap(), before);
+        // A span of b that takes the id of a's span must not move or change it.
+        drop(db.stores.traces.put_spans(b, &[Span { id: span_of_a.id, name: "stolen".into(), ..span(b, of_b.id, "event") }]).await);
+        assert!(db.stores.traces.insert(b, &Trace { name: "stolen".into(), ..of_a.clone() }).await.is_err());
+        assert_eq!(db.stores.traces.find(a, of_a.id).await.unwrap(), before);
+    }
+}
