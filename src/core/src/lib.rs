@@ -108,7 +108,6 @@ pub struct Core {
     pub clock: Arc<dyn Clock>,
     runs: Arc<Runs>,
     tracer: Tracer,
-    stores: Stores,
 }
 
 impl Core {
@@ -177,13 +176,13 @@ impl Core {
             tools: tools.count(),
         };
         let auth = Authenticator::new(settings.clone(), stores.tenants.clone(), stores.api_keys.clone(), clock.clone(), limiter);
-        Ok(Arc::new(Self { auth, agents, providers, sessions, chat, tools, platform, settings, bus, ids, clock, runs, tracer, stores }))
+        Ok(Arc::new(Self { auth, agents, providers, sessions, chat, tools, platform, settings, bus, ids, clock, runs, tracer }))
     }
 
     /// Takes no new runs, lets the others end within `grace`, stops what is left, and writes what is still to be written.
+    /// The database stays open for the requests that are still being answered.
     pub async fn stop(&self, grace: Duration) {
         self.runs.drain(grace).await;
         self.tracer.flush().await;
-        self.stores.database.close().await;
     }
 }

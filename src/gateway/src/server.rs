@@ -38,6 +38,7 @@ pub struct Bound {
     gateway: Data<Gateway>,
     events: Box<dyn EventStream>,
     shutdown: CancellationToken,
+    grace: Duration,
 }
 
 /// Listens. From now on events are kept for WebSocket clients, and connections wait to be served.
@@ -61,7 +62,7 @@ pub fn bind(core: Arc<Core>, options: ServeOptions) -> io::Result<Bound> {
     }
     let server = server.bind((options.host.as_str(), options.port))?;
     let addresses = server.addrs();
-    Ok(Bound { server: server.run(), addresses, gateway, events, shutdown: options.shutdown })
+    Ok(Bound { server: server.run(), addresses, gateway, events, shutdown: options.shutdown, grace: options.grace })
 }
 
 impl Bound {
@@ -76,7 +77,7 @@ impl Bound {
     /// # Errors
     /// If serving fails.
     pub async fn run(self) -> io::Result<()> {
-        let Self { server, gateway, events, shutdown, .. } = self;
+        let Self { server, gateway, events, shutdown, grace, .. } = self;
         let hub = gateway.hub.clone();
         let forwarding = actix_web::rt::spawn({
             let hub = hub.clone();
@@ -93,8 +94,7 @@ impl Bound {
         let handle = server.handle();
         let stopping = actix_web::rt::spawn(async move {
             shutdown.cancelled().await;
-            hub.shut_down();
-            handle.stop(true).await;
+            tokio::join!(handle.stop(true), hub.shut_down(grace));
         });
         let served = server.await;
         for task in [forwarding, upkeep, stopping] {

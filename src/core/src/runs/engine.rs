@@ -217,7 +217,8 @@ impl Engine {
         let settings = self.settings.get();
         request.message = self.checked(&settings, std::mem::take(&mut request.message))?;
         let (caller, agent) = (&request.caller, &request.agent);
-        let provider = self.registry.choose(caller.tenant, &agent.provider);
+        let wanted = if agent.provider.is_empty() { &settings.agents.provider } else { &agent.provider };
+        let provider = self.registry.choose(caller.tenant, wanted);
         let provider = provider.ok_or_else(|| Error::new(ErrorKind::Unavailable, message::no_providers(&agent.agent_key)))?;
         let directory = workspace::of_agent(&settings, caller.tenant, &caller.tenant_slug, agent).join(workspace::segment(request.channel));
         let first = directory.to_string_lossy();
@@ -273,8 +274,7 @@ impl Engine {
             run_share: 0.0,
             settings: Default::default(),
         };
-        let model = [&agent.model, provider.default_model()].into_iter().find(|model| !model.is_empty()).unwrap_or_default().to_owned();
-        let model = if model.is_empty() { settings.agents.model.clone() } else { model };
+        let model = model_of(agent, &settings, &*provider);
         Ok(Prepared { settings, provider, model, offer, context, messages, request })
     }
 
@@ -315,6 +315,13 @@ impl Engine {
     pub fn checked_injection(&self, text: &str) -> Result<String> {
         self.checked(&self.settings.get(), text.to_owned())
     }
+}
+
+/// The agent's model; else the installation's, if this is its provider; else the provider's own.
+fn model_of(agent: &Agent, settings: &Settings, provider: &dyn Provider) -> String {
+    let default = if provider.name() == settings.agents.provider { settings.agents.model.as_str() } else { "" };
+    let named = [agent.model.as_str(), default, provider.default_model()].into_iter().find(|model| !model.is_empty());
+    named.unwrap_or(&settings.agents.model).to_owned()
 }
 
 /// A final answer as it is stored, and as it is delivered.

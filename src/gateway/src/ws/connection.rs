@@ -9,14 +9,14 @@ use std::{
     net::IpAddr,
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How many frames wait for a client. One that is slower is told to go away.
 pub(super) const QUEUE: usize = 256;
 /// How many calls of one connection may work in the background.
-const BACKGROUND: usize = 32;
+const BACKGROUND: u32 = 32;
 
 /// An open WebSocket.
 pub(crate) struct Connection {
@@ -26,8 +26,7 @@ pub(crate) struct Connection {
     pub(super) opened: DateTime<Utc>,
     /// From where.
     pub(super) ip: Option<IpAddr>,
-    /// Leave to work in the background.
-    pub(super) background: Arc<Semaphore>,
+    background: Arc<Semaphore>,
     identity: RwLock<Identity>,
     queue: mpsc::Sender<Outgoing>,
     stop: CancellationToken,
@@ -61,7 +60,7 @@ impl Connection {
             id,
             opened,
             ip,
-            background: Arc::new(Semaphore::new(BACKGROUND)),
+            background: Arc::new(Semaphore::new(BACKGROUND as usize)),
             identity: RwLock::default(),
             queue,
             stop: CancellationToken::new(),
@@ -96,6 +95,17 @@ impl Connection {
             tracing::info!(connection = %self.id, "closing a slow WebSocket client");
             self.stop(CloseCode::Again);
         }
+    }
+
+    /// Begins a call in the background, which lasts until the permit is dropped; `None` if there are too many.
+    pub(super) fn begin(&self) -> Option<OwnedSemaphorePermit> {
+        self.background.clone().try_acquire_owned().ok()
+    }
+
+    /// Waits until no call works in the background.
+    pub(super) async fn idle(&self) {
+        // An error means that the semaphore is closed, which it never is.
+        let _ = self.background.acquire_many(BACKGROUND).await;
     }
 
     /// Ends the connection at once, without sending what waits.

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::metrics;
 use actix_ws::CloseCode;
+use futures_util::future::join_all;
 use goclaw_core::{caller::Caller, delivery::wants};
 use goclaw_ports::{
     TenantId,
@@ -17,7 +18,9 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 type Connections = HashMap<Uuid, Arc<Connection>>;
@@ -139,15 +142,23 @@ impl Hub {
         }
     }
 
-    /// Tells every client that the gateway stops, and closes its connection. No new ones are taken.
-    pub(crate) fn shut_down(&self) {
-        let mut registry = self.write();
-        registry.closing = true;
+    /// Tells every client that the gateway stops, and closes each connection when its calls have been answered, at the latest
+    /// after `grace`. No new connections are taken.
+    pub(crate) async fn shut_down(&self, grace: Duration) {
+        let connections: Vec<Arc<Connection>> = {
+            let mut registry = self.write();
+            registry.closing = true;
+            registry.all.values().cloned().collect()
+        };
         let frame = Arc::new(EventFrame::new("shutdown", &Value::Null));
-        for connection in registry.all.values() {
+        let closing = connections.iter().map(|connection| {
             connection.send(Outgoing::Event(frame.clone()));
-            connection.send(Outgoing::Close(CloseCode::Away));
-        }
+            async {
+                let _ = timeout(grace, connection.idle()).await;
+                connection.send(Outgoing::Close(CloseCode::Away));
+            }
+        });
+        join_all(closing).await;
     }
 }
 
@@ -231,13 +242,27 @@ mod tests {
         assert_eq!(client.connection.stopped().await, CloseCode::Again);
     }
 
-    #[test]
-    fn at_shutdown_all_are_told_and_no_more_come_in() {
+    #[tokio::test]
+    async fn at_shutdown_all_are_told_and_no_more_come_in() {
         let hub = Arc::new(Hub::default());
         let mut client = client(&hub, None);
-        hub.shut_down();
+        hub.shut_down(Duration::from_secs(1)).await;
         assert!(matches!(client.outgoing.try_recv(), Ok(Outgoing::Event(_))));
         assert!(matches!(client.outgoing.try_recv(), Ok(Outgoing::Close(CloseCode::Away))));
         assert!(hub.open(Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None).0).is_none());
+    }
+
+    #[tokio::test]
+    async fn at_shutdown_a_call_under_way_is_answered_first() {
+        let hub = Arc::new(Hub::default());
+        let mut client = client(&hub, None);
+        let call = client.connection.begin().unwrap();
+        let stopping = tokio::spawn(async move { hub.shut_down(Duration::from_secs(60)).await });
+        assert!(matches!(client.outgoing.recv().await, Some(Outgoing::Event(_))));
+        client.connection.send(Outgoing::Response("answer".to_owned()));
+        drop(call);
+        assert!(matches!(client.outgoing.recv().await, Some(Outgoing::Response(_))));
+        assert!(matches!(client.outgoing.recv().await, Some(Outgoing::Close(CloseCode::Away))));
+        stopping.await.unwrap();
     }
 }

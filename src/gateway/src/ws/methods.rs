@@ -78,7 +78,7 @@ pub(super) async fn answer(gateway: &web::Data<Gateway>, connection: &Arc<Connec
     if !method.background {
         return respond(connection, &id, (method.run)(call).await);
     }
-    let Ok(permit) = connection.background.clone().try_acquire_owned() else {
+    let Some(permit) = connection.begin() else {
         return respond(connection, &id, Err(Error::new(ErrorKind::RateLimited, message::rate_limit())));
     };
     let connection = connection.clone();

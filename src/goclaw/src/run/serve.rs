@@ -51,6 +51,9 @@ pub fn serve(mut config: Config) -> Result<()> {
     let address = format!("{}:{}", config.host(), config.port());
     let served = actix_web::rt::System::new().block_on(async {
         let bound = bind(core, options).with_context(|| format!("cannot listen on {address}"))?;
+        if matches!(assembled.token, TokenSource::None) && !bound.addr().is_some_and(|address| address.ip().is_loopback()) {
+            anyhow::bail!("no gateway token is set, and other machines can reach {address}: set GOCLAW_GATEWAY_TOKEN, or GOCLAW_HOST=127.0.0.1");
+        }
         announce(&config, &assembled.token, bound.addr().context("the listener has no address")?);
         bound.run().await.context("the gateway stopped")
     });

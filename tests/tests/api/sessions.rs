@@ -1,0 +1,100 @@
+//! `sessions.list`, `sessions.preview`, and who may see which conversation.
+
+use crate::common::{Tenants, create_agent_with, fox_session, history, message};
+use goclaw_tests::{Edition, WsClient};
+use serde_json::{Value, json};
+
+fn keys(list: &Value) -> Vec<&str> {
+    list["sessions"].as_array().unwrap().iter().map(|session| session["key"].as_str().unwrap()).collect()
+}
+
+/// An agent `fox` for all of tenant A, and sockets of an admin and of two operators.
+async fn with_users(edition: Edition) -> (Tenants, WsClient, WsClient, WsClient) {
+    let tenants = Tenants::start(edition).await;
+    create_agent_with(&tenants.client(&tenants.a_admin, "admin"), "fox", json!({"is_default": true, "display_name": "Fox"})).await;
+    let admin = tenants.socket(&tenants.a_admin, "admin").await;
+    let mai = tenants.socket(&tenants.a_operator, "mai").await;
+    let lan = tenants.socket(&tenants.a_operator, "lan").await;
+    (tenants, admin, mai, lan)
+}
+
+on_both_editions! {
+    async fn sessions_are_listed_and_shown(edition) {
+        let (_tenants, mut admin, mut mai, _) = with_users(edition).await;
+        mai.call("chat.send", &message(&fox_session("1"), "hello")).await.unwrap();
+        let list = admin.call("sessions.list", &json!({})).await.unwrap();
+        assert!(list["sessions"][0]["estimatedTokens"].as_i64().unwrap() > 12_000);
+        assert_snapshot!("list", list);
+        assert_snapshot!("preview", mai.call("sessions.preview", &json!({"key": fox_session("1")})).await.unwrap());
+        assert_snapshot!("history", mai.call("chat.history", &json!({"sessionKey": fox_session("1")})).await.unwrap());
+    }
+
+    async fn a_user_sees_its_own_sessions_only(edition) {
+        let (_tenants, mut admin, mut mai, mut lan) = with_users(edition).await;
+        mai.call("chat.send", &message(&fox_session("of-mai"), "secret of mai")).await.unwrap();
+        lan.call("chat.send", &message(&fox_session("of-lan"), "secret of lan")).await.unwrap();
+        let of_mai = mai.call("sessions.list", &json!({})).await.unwrap();
+        assert_eq!((keys(&of_mai), &of_mai["total"]), (vec![&*fox_session("of-mai")], &json!(1)));
+        let of_all = admin.call("sessions.list", &json!({})).await.unwrap();
+        assert_eq!((keys(&of_all), &of_all["total"]), (vec![&*fox_session("of-lan"), &*fox_session("of-mai")], &json!(2)));
+
+        let key = fox_session("of-mai");
+        for (method, params) in [("sessions.preview", json!({"key": key})), ("chat.history", json!({"sessionKey": key})), ("chat.session.status", json!({"sessionKey": key})), ("chat.send", message(&key, "hi"))] {
+            assert_eq!(lan.call(method, &params).await.unwrap_err().code, "UNAUTHORIZED", "{method}");
+            if method != "chat.send" {
+                admin.call(method, &params).await.unwrap();
+            }
+        }
+        assert_eq!(history(&mut mai, &key).await.len(), 2);
+        assert_eq!(lan.call("sessions.preview", &json!({"key": "agent:fox:ws:direct:none"})).await.unwrap_err().code, "NOT_FOUND");
+        assert_eq!(admin.call("sessions.preview", &json!({"key": "agent:fox:ws:direct:none"})).await.unwrap()["messages"], json!([]));
+    }
+
+    async fn another_tenant_sees_nothing(edition) {
+        let (tenants, _, mut mai, _) = with_users(edition).await;
+        let key = fox_session("1");
+        mai.call("chat.send", &message(&key, "secret of a")).await.unwrap();
+        let mut other = tenants.socket(&tenants.b_admin, "mai").await;
+        assert_eq!(other.call("sessions.list", &json!({})).await.unwrap()["total"], 0);
+        assert_eq!(other.call("sessions.preview", &json!({"key": key})).await.unwrap()["messages"], json!([]));
+        assert!(history(&mut other, &key).await.is_empty());
+        assert_eq!(other.call("chat.send", &message(&key, "hi")).await.unwrap_err().code, "NOT_FOUND");
+        assert_eq!(other.call("chat.abort", &json!({"sessionKey": key})).await.unwrap()["aborted"], false);
+        assert_eq!(other.call("status", &json!({})).await.unwrap()["sessions"], 0);
+
+        // The same keys in both tenants are two conversations.
+        create_agent_with(&tenants.client(&tenants.b_admin, "mai"), "fox", json!({})).await;
+        other.call("chat.send", &message(&key, "of b")).await.unwrap();
+        assert_eq!(history(&mut other, &key).await[0]["content"], "of b");
+        assert_eq!(history(&mut mai, &key).await[0]["content"], "secret of a");
+        let asked = tenants.server.llm.questions().pop().unwrap();
+        assert!(!asked.body.to_string().contains("secret of a"));
+    }
+
+    async fn a_list_is_filtered_and_paged(edition) {
+        let (tenants, mut admin, mut mai, _) = with_users(edition).await;
+        create_agent_with(&tenants.client(&tenants.a_admin, "admin"), "fox2", json!({})).await;
+        for n in 1..=3 {
+            mai.call("chat.send", &message(&fox_session(&n.to_string()), "hi")).await.unwrap();
+        }
+        admin.call("chat.send", &json!({"message": "hi", "agentId": "fox2", "sessionKey": "agent:fox2:ws:direct:4"})).await.unwrap();
+        let page = admin.call("sessions.list", &json!({"agentId": "fox", "limit": 2, "offset": 1})).await.unwrap();
+        assert_eq!(keys(&page), [fox_session("2"), fox_session("1")]);
+        assert_eq!((&page["total"], &page["limit"], &page["offset"]), (&json!(3), &json!(2), &json!(1)));
+        for (params, total) in [(json!({}), 4), (json!({"channel": "ws"}), 4), (json!({"channel": "http"}), 0), (json!({"agentId": "%"}), 0), (json!({"agentId": "fo_"}), 0), (json!({"agentId": "fox2"}), 1)] {
+            assert_eq!(admin.call("sessions.list", &params).await.unwrap()["total"], total, "{params}");
+        }
+        let odd = admin.call("sessions.list", &json!({"limit": -5, "offset": -1})).await.unwrap();
+        assert_eq!((&odd["limit"], &odd["offset"]), (&json!(20), &json!(0)));
+        assert!(admin.call("sessions.list", &json!({"limit": 100_000})).await.unwrap()["limit"].as_i64().unwrap() <= 200);
+    }
+
+    async fn keys_are_required(edition) {
+        let (_tenants, mut admin, _, _) = with_users(edition).await;
+        for (method, name) in [("sessions.preview", "key"), ("chat.history", "sessionKey"), ("chat.session.status", "sessionKey"), ("chat.abort", "sessionKey")] {
+            let error = admin.call(method, &json!({})).await.unwrap_err();
+            assert_eq!(error.code, "INVALID_REQUEST", "{method}");
+            assert!(error.message.contains(name), "{method}: {}", error.message);
+        }
+    }
+}
