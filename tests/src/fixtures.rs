@@ -155,13 +155,7 @@ pub fn api_key_hash(raw: &str) -> String {
 /// A session of `user@example.com`.
 #[must_use]
 pub fn new_session(agent: AgentId, key: &str) -> NewSession {
-    NewSession {
-        id: SessionId(Uuid::now_v7()),
-        key: key.to_owned(),
-        agent_id: agent,
-        user_id: "user@example.com".to_owned(),
-        channel: "ws".to_owned(),
-    }
+    NewSession { id: SessionId(Uuid::now_v7()), key: key.to_owned(), agent_id: agent, user_id: "user@example.com".to_owned(), channel: "ws".to_owned() }
 }
 
 /// A user's message, said at `at(0)`.

@@ -49,7 +49,6 @@ impl Reply {
     ///
     /// # Panics
     /// If the status is another.
-    #[must_use]
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         self.json()
@@ -59,7 +58,6 @@ impl Reply {
     ///
     /// # Panics
     /// If the status is another, or the body is no such error.
-    #[must_use]
     pub fn expect_error(&self, status: u16) -> (String, String) {
         let body = self.expect(status);
         match (&body["error"], &body["code"]) {

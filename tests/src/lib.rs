@@ -1,6 +1,6 @@
 //! What the tests share: databases that live for one test, a scripted LLM upstream, the real server as a child process, and
 //! clients for its REST and WebSocket sides.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "this is support code of tests: a failure here has to fail the test")]
+#![cfg_attr(not(test), expect(clippy::expect_used, reason = "this is support code of tests: a failure here has to fail the test"))]
 
 pub mod database;
 pub mod fake_llm;

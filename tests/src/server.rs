@@ -172,27 +172,23 @@ impl Setup {
     }
 
     /// Starts the gateway and waits until it answers.
-    pub async fn start(mut self) -> Server {
-        if let Some(stores) = self.seeded.take() {
-            stores.database.close().await;
-        }
-        fs::write(self.dir().join("config.json5"), self.config.to_string()).expect("the configuration is written");
-        let mut server = Server { llm: self.llm, child: None, port: 0, environment: self.environment, place: self.place };
+    pub async fn start(self) -> Server {
+        let mut server = self.prepared().await;
         server.launch().await;
         server
     }
 
-    /// Starts the gateway, which is expected to refuse, and answers with its exit status and what it wrote.
-    pub async fn start_and_fail(mut self) -> (ExitStatus, String) {
+    /// Starts the gateway, which is expected to fail, and answers with its exit status and what it wrote.
+    pub async fn start_and_fail(self) -> (ExitStatus, String) {
+        self.prepared().await.restart_and_fail().await
+    }
+
+    async fn prepared(mut self) -> Server {
         if let Some(stores) = self.seeded.take() {
             stores.database.close().await;
         }
         fs::write(self.dir().join("config.json5"), self.config.to_string()).expect("the configuration is written");
-        let mut server = Server { llm: self.llm, child: None, port: free_port(), environment: self.environment, place: self.place };
-        server.spawn();
-        let status = server.wait_for_exit().await;
-        let log = server.log();
-        (status, log)
+        Server { llm: self.llm, child: None, port: 0, environment: self.environment, place: self.place }
     }
 }
 
@@ -327,6 +323,19 @@ impl Server {
     /// Starts it again on the same data, after it ended.
     pub async fn restart(&mut self) {
         self.launch().await;
+    }
+
+    /// Starts it again, which is expected to fail, and answers with its exit status and all that it wrote so far.
+    pub async fn restart_and_fail(&mut self) -> (ExitStatus, String) {
+        self.port = free_port();
+        self.spawn();
+        let status = self.wait_for_exit().await;
+        (status, self.log())
+    }
+
+    /// Sets a variable for the next start and answers with what it was.
+    pub fn set_env(&mut self, name: &str, value: &str) -> Option<String> {
+        self.environment.insert(name.to_owned(), value.to_owned())
     }
 
     /// The stores of its database. It must not be running.

@@ -97,6 +97,29 @@ impl WsClient {
         }
     }
 
+    /// The next event frame; `None` if the connection ends before one comes.
+    pub async fn try_event(&mut self) -> Option<Value> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if !self.read().await {
+                return None;
+            }
+        }
+    }
+
+    /// Calls a method; `None` if the connection ends before the answer comes.
+    pub async fn try_call(&mut self, method: &str, params: &Value) -> Option<Result<Value, CallError>> {
+        let id = self.send(method, params).await;
+        while !self.responses.contains_key(&id) {
+            if !self.read().await {
+                return None;
+            }
+        }
+        Some(self.answer(&id).await)
+    }
+
     /// The next event of this name.
     pub async fn event_named(&mut self, name: &str) -> Value {
         self.event(|event| event["event"] == name).await

@@ -1,6 +1,6 @@
 //! `datetime`: what time it is.
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Refusal};
 use async_trait::async_trait;
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
@@ -34,12 +34,12 @@ impl Datetime {
         Self { spec, clock }
     }
 
-    fn answer(&self, arguments: &Arguments) -> Result<ToolResult, ToolResult> {
+    fn answer(&self, arguments: &Arguments) -> Result<ToolResult, Refusal> {
         let now = self.clock.now();
         let mut answer = json!({"utc": now.to_rfc3339_opts(SecondsFormat::Secs, true), "unix_ms": now.timestamp_millis()});
         if let Some(name) = arguments.text("timezone")?.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()) {
             let Ok(zone) = name.parse::<Tz>() else {
-                return Err(ToolResult::error(format!("unknown timezone: {name}; use an IANA name such as Asia/Tokyo")));
+                return Err(Refusal::new(format!("unknown timezone: {name}; use an IANA name such as Asia/Tokyo")));
             };
             answer["local"] = now.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false).into();
             answer["timezone"] = zone.name().into();
@@ -55,7 +55,7 @@ impl Tool for Datetime {
     }
 
     async fn call(&self, _: &ToolContext, arguments: JsonObject) -> ToolResult {
-        self.answer(&Arguments(arguments)).unwrap_or_else(|refused| refused)
+        self.answer(&Arguments(arguments)).unwrap_or_else(ToolResult::from)
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
     }
 
     fn ask(arguments: Value) -> ToolResult {
-        Datetime::new(Arc::new(Still)).answer(&Arguments(arguments.as_object().cloned().unwrap())).unwrap_or_else(|refused| refused)
+        Datetime::new(Arc::new(Still)).answer(&Arguments(arguments.as_object().cloned().unwrap())).unwrap_or_else(ToolResult::from)
     }
 
     #[test]

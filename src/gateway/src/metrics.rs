@@ -23,7 +23,7 @@ pub(crate) fn recorder() -> PrometheusHandle {
 
 fn install() -> PrometheusHandle {
     let builder = || -> Result<PrometheusBuilder, BuildError> {
-        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), DURATION_BUCKETS)
+        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), DURATION_BUCKETS)
     };
     let recorder = builder().unwrap_or_default().build_recorder();
     let handle = recorder.handle();

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 /// How long the head of a request may take to arrive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a client may take to close its side.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to close its side; a WebSocket that has ended waits for it.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How to serve.
 #[derive(Debug, Clone)]

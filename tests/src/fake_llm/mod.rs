@@ -155,12 +155,8 @@ impl FakeLlm {
     /// Starts an upstream on a free port of loopback, on a thread of its own.
     #[must_use]
     pub fn start() -> Self {
-        let shared = Arc::new(Shared {
-            script: Mutex::default(),
-            requests: watch::Sender::new(Vec::new()),
-            lost: watch::Sender::new(0),
-            open: watch::Sender::new(0),
-        });
+        let shared =
+            Arc::new(Shared { script: Mutex::default(), requests: watch::Sender::new(Vec::new()), lost: watch::Sender::new(0), open: watch::Sender::new(0) });
         let (stop, mut stopped) = watch::channel(false);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound address");

@@ -1,17 +1,14 @@
 //! Who may come in, as whom, and into which tenant.
 
 use crate::common::{Tenants, ask, create_agent, question, with_fox};
-use goclaw_ports::{
-    api_keys::ApiKey,
-    roles::Scope,
-    tenants::TenantStatus,
-};
+use goclaw_ports::{api_keys::ApiKey, roles::Scope, tenants::TenantStatus};
 use goclaw_tests::{
-    Server, Setup,
+    Edition, Server, Setup,
     fixtures::{add_api_key, add_tenant, api_key, api_key_hash, at, raw_api_key},
     server::GATEWAY_TOKEN,
 };
 use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 fn keys(agents: &Value) -> Vec<&str> {
     agents["agents"].as_array().unwrap().iter().map(|agent| agent["agent_key"].as_str().unwrap()).collect()
@@ -168,18 +165,27 @@ on_both_editions! {
         }
     }
 
-    async fn without_a_gateway_token_everybody_is_an_admin_of_the_master_tenant(edition) {
-        let server = Setup::new(edition).await.without_env("GOCLAW_GATEWAY_TOKEN").config(json!({"gateway": {"token": ""}})).start().await;
-        let reply = server.anonymous().user("mai").get("/v1/agents").await;
-        if reply.status == 401 {
-            // The gateway made itself a token at the first start, and does not hand it out.
-            assert!(!server.log().contains("panicked"));
-            return;
+    async fn without_a_gateway_token_lite_makes_one_and_standard_is_open_to_its_own_machine(edition) {
+        let server = Setup::new(edition).await.without_env("GOCLAW_GATEWAY_TOKEN").start().await;
+        let anybody = server.anonymous().user("mai");
+        match edition {
+            Edition::Lite => {
+                assert_eq!(anybody.get("/v1/agents").await.expect_error(401).1, "UNAUTHORIZED");
+                let file = server.dir().join("data/gateway.token");
+                assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+                let token = fs::read_to_string(&file).unwrap();
+                assert!(!server.log().contains(token.trim()), "the token is not told");
+                anybody.token(token.trim()).get("/v1/agents").await.expect(200);
+            }
+            Edition::Standard => {
+                let made = create_agent(&anybody.clone().tenant("nonsense"), "fox").await;
+                assert_eq!(made["tenant_id"], json!(goclaw_ports::TenantId::MASTER));
+                anybody.token("wrong").get("/v1/agents").await.expect(200);
+                let mut socket = server.socket().await;
+                let welcome = socket.call("connect", &json!({"user_id": "system"})).await.unwrap();
+                assert_eq!((&welcome["role"], &welcome["is_owner"]), (&json!("operator"), &json!(false)));
+            }
         }
-        reply.expect(200);
-        create_agent(&server.anonymous().user("mai").tenant("nonsense"), "fox").await;
-        let mut socket = server.socket().await;
-        assert_eq!(socket.call("connect", &json!({"user_id": "mai"})).await.unwrap()["role"], "operator");
     }
 
     async fn requests_over_the_rate_are_refused_and_others_are_not(edition) {

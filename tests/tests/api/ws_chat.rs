@@ -1,7 +1,11 @@
 //! `chat.send` and its companions.
 
 use crate::common::{assert_paired, create_agent, create_agent_with, fox_session, history, lines, message, with_fox};
-use goclaw_tests::{Answer, Server, fake_llm::{DEFAULT_TEXT, Gate}, server::GATEWAY_TOKEN};
+use goclaw_tests::{
+    Answer, Server,
+    fake_llm::{DEFAULT_TEXT, Gate},
+    server::GATEWAY_TOKEN,
+};
 use serde_json::{Value, json};
 
 on_both_editions! {

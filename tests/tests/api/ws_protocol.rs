@@ -4,7 +4,10 @@ use crate::common::{Tenants, create_agent, with_fox};
 use futures_util::StreamExt;
 use goclaw_tests::{Server, Setup, server::GATEWAY_TOKEN};
 use serde_json::{Value, json};
-use tokio_tungstenite::{connect_async, tungstenite::{self, Message, client::IntoClientRequest}};
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{self, Message, client::IntoClientRequest},
+};
 
 async fn upgrade_with(server: &Server, name: &'static str, value: &str) -> Result<(), u16> {
     let mut request = format!("ws://127.0.0.1:{}/ws", server.port()).into_client_request().unwrap();

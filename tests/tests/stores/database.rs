@@ -1,5 +1,5 @@
-use goclaw_tests::fixtures::{file, said, at};
 use goclaw_ports::sessions::SessionDelta;
+use goclaw_tests::fixtures::{at, file, said};
 
 on_both_databases! {
     async fn the_database_answers(db) {

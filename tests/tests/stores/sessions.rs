@@ -39,7 +39,13 @@ fn full_message() -> ChatMessage {
                 metadata: BTreeMap::from([("signature".into(), "base64==".into())]),
                 parse_error: String::new(),
             },
-            ToolCall { id: "call_2".into(), name: "exec".into(), arguments: serde_json::Map::new(), metadata: BTreeMap::new(), parse_error: "not JSON: {".into() },
+            ToolCall {
+                id: "call_2".into(),
+                name: "exec".into(),
+                arguments: serde_json::Map::new(),
+                metadata: BTreeMap::new(),
+                parse_error: "not JSON: {".into(),
+            },
         ],
         created_at: Some(at(3)),
         ..ChatMessage::new(MessageRole::Assistant, "Xin chào 🦀 \u{10FFFF}\r\n\t\u{1}\u{7f}\u{2028}'\"\\")

@@ -10,7 +10,7 @@ pub use approval::{Ask, ExecApproval, Security};
 pub use patterns::{DenyGroup, SHELL_DENY_GROUPS};
 
 use crate::{
-    arguments::Arguments,
+    arguments::{Arguments, Refusal},
     confine::{Access, PathError, Root},
 };
 use approval::Decision;
@@ -91,11 +91,11 @@ impl Exec {
         Self { spec, options, protected }
     }
 
-    async fn exec(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, ToolResult> {
+    async fn exec(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, Refusal> {
         let command = arguments.filled_text("command")?;
         let directory = arguments.text("working_dir")?.filter(|path| !path.trim().is_empty()).unwrap_or_else(|| ".".into());
         if command.contains('\0') {
-            return Err(ToolResult::error("command contains invalid NUL byte"));
+            return Err(Refusal::new("command contains invalid NUL byte"));
         }
         self.permit(context, &command)?;
         let site = self.site(&context.workspace, &directory).await?;
@@ -104,29 +104,29 @@ impl Exec {
     }
 
     /// Asks the deny groups, then the approval policy.
-    fn permit(&self, context: &ToolContext, command: &str) -> Result<(), ToolResult> {
+    fn permit(&self, context: &ToolContext, command: &str) -> Result<(), Refusal> {
         match deny::check(command, context, &self.protected) {
             None => {}
             Some(denial @ Denial::Installation) => {
                 tracing::info!(tenant = %context.tenant, session = %context.session_key, "a package installation was refused");
-                return Err(ToolResult::error(denial.to_string()));
+                return Err(Refusal::new(denial.to_string()));
             }
             Some(denial) => {
                 tracing::warn!(tenant = %context.tenant, session = %context.session_key, "a command was denied by the safety policy");
-                return Err(ToolResult::error(denial.to_string()));
+                return Err(Refusal::new(denial.to_string()));
             }
         }
         match self.options.approval.decide(command) {
             Decision::Allow => Ok(()),
-            Decision::Deny => Err(ToolResult::error("command denied by exec approval policy")),
-            Decision::Ask => Err(ToolResult::error(
+            Decision::Deny => Err(Refusal::new("command denied by exec approval policy")),
+            Decision::Ask => Err(Refusal::new(
                 "command denied by exec approval policy: it needs an approval, and there is nobody here to ask. \
                  Use another command, or tell the user that an administrator must allow this one.",
             )),
         }
     }
 
-    async fn site(&self, workspace: &Path, directory: &str) -> Result<Site, ToolResult> {
+    async fn site(&self, workspace: &Path, directory: &str) -> Result<Site, Refusal> {
         let (workspace, protected, wanted) = (workspace.to_owned(), Arc::clone(&self.protected), directory.to_owned());
         let opened = tokio::task::spawn_blocking(move || {
             let root = Root::open(&workspace, &protected)?;
@@ -134,7 +134,7 @@ impl Exec {
             Ok(Site { workspace: root.absolute(Path::new("")), directory: handle, path: root.absolute(&relative) })
         });
         let opened = opened.await.unwrap_or(Err(PathError::System(nix::errno::Errno::EIO)));
-        opened.map_err(|error| ToolResult::error(format!("working_dir {directory}: {error}")))
+        opened.map_err(|error| Refusal::new(format!("working_dir {directory}: {error}")))
     }
 }
 
@@ -145,7 +145,7 @@ impl Tool for Exec {
     }
 
     async fn call(&self, context: &ToolContext, arguments: JsonObject) -> ToolResult {
-        self.exec(context, &Arguments(arguments)).await.unwrap_or_else(|refused| refused)
+        self.exec(context, &Arguments(arguments)).await.unwrap_or_else(ToolResult::from)
     }
 }
 

@@ -1,7 +1,10 @@
 //! `edit`.
 
 use super::{MAX_FILE, WorkspaceFiles, refusal};
-use crate::{arguments::Arguments, confine::Access};
+use crate::{
+    arguments::{Arguments, Refusal},
+    confine::Access,
+};
 use async_trait::async_trait;
 use goclaw_ports::{
     JsonObject,
@@ -35,32 +38,32 @@ impl Edit {
         Self { spec, files }
     }
 
-    async fn edit(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, ToolResult> {
+    async fn edit(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, Refusal> {
         let path = arguments.filled_text("path")?;
         let old = arguments.required_text("old_string")?;
         let new = arguments.required_text("new_string")?;
         let all = arguments.flag("replace_all", false)?;
         if old.is_empty() {
-            return Err(ToolResult::error("old_string is required; to create a file use write_file"));
+            return Err(Refusal::new("old_string is required; to create a file use write_file"));
         }
         if old == new {
-            return Err(ToolResult::error("old_string and new_string are identical: there is nothing to change"));
+            return Err(Refusal::new("old_string and new_string are identical: there is nothing to change"));
         }
         let _held = self.files.lock(context, &path).await;
         if let Some(read) = self.files.virtual_files.read(context, &path).await {
-            let (text, count) = replaced(&path, &read.map_err(ToolResult::error)?, &old, &new, all)?;
+            let (text, count) = replaced(&path, &read.map_err(Refusal::new)?, &old, &new, all)?;
             let written = self.files.virtual_files.write(context, &path, &text).await;
             return match written {
                 Some(Ok(said)) => Ok(ToolResult::silent(format!("{} {said}", done(&path, count)))),
-                Some(Err(said)) => Err(ToolResult::error(said)),
-                None => Err(ToolResult::error(format!("{path} cannot be changed"))),
+                Some(Err(said)) => Err(Refusal::new(said)),
+                None => Err(Refusal::new(format!("{path} cannot be changed"))),
             };
         }
         let target = path.clone();
         let edited = self.files.on_disk(context, move |root| {
             let bytes = root.read(&target, Access::Change, MAX_FILE)?;
             let Ok(text) = String::from_utf8(bytes) else {
-                return Ok(Err(ToolResult::error(format!("{target} is not a UTF-8 text file and cannot be edited"))));
+                return Ok(Err(Refusal::new(format!("{target} is not a UTF-8 text file and cannot be edited"))));
             };
             Ok(match replaced(&target, &text, &old, &new, all) {
                 Ok((text, count)) => root.replace(&target, text.as_bytes()).map(|_| Ok(count))?,
@@ -77,12 +80,12 @@ fn done(path: &str, count: usize) -> String {
 }
 
 /// `text` with `old` replaced, and how often.
-fn replaced(path: &str, text: &str, old: &str, new: &str, all: bool) -> Result<(String, usize), ToolResult> {
+fn replaced(path: &str, text: &str, old: &str, new: &str, all: bool) -> Result<(String, usize), Refusal> {
     match text.matches(old).count() {
-        0 => Err(ToolResult::error(format!("old_string not found in {path}; read the file and copy the text exactly"))),
+        0 => Err(Refusal::new(format!("old_string not found in {path}; read the file and copy the text exactly"))),
         1 => Ok((text.replacen(old, new, 1), 1)),
         count if all => Ok((text.replace(old, new), count)),
-        count => Err(ToolResult::error(format!("old_string occurs {count} times in {path}; add more of the text around it, or set replace_all"))),
+        count => Err(Refusal::new(format!("old_string occurs {count} times in {path}; add more of the text around it, or set replace_all"))),
     }
 }
 
@@ -93,6 +96,6 @@ impl Tool for Edit {
     }
 
     async fn call(&self, context: &ToolContext, arguments: JsonObject) -> ToolResult {
-        self.edit(context, &Arguments(arguments)).await.unwrap_or_else(|refused| refused)
+        self.edit(context, &Arguments(arguments)).await.unwrap_or_else(ToolResult::from)
     }
 }

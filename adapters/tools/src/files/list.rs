@@ -2,7 +2,7 @@
 
 use super::WorkspaceFiles;
 use crate::{
-    arguments::Arguments,
+    arguments::{Arguments, Refusal},
     confine::{Entry, Kind, PathError},
 };
 use async_trait::async_trait;
@@ -37,14 +37,14 @@ impl ListFiles {
         Self { spec, files }
     }
 
-    async fn list(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, ToolResult> {
+    async fn list(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, Refusal> {
         let path = arguments.text("path")?.filter(|path| !path.trim().is_empty()).unwrap_or_else(|| ".".into());
         let wanted = path.clone();
         match self.files.on_disk(context, move |root| root.list(&wanted)).await {
             Ok(entries) => Ok(ToolResult::silent(lines(&entries))),
             Err(PathError::Missing) => Ok(ToolResult::silent(format!("(there is no directory {path})"))),
-            Err(PathError::NotDirectory) => Err(ToolResult::error(format!("{path} is a file; use read_file to read it"))),
-            Err(error) => Err(ToolResult::error(format!("{error}: {path}"))),
+            Err(PathError::NotDirectory) => Err(Refusal::new(format!("{path} is a file; use read_file to read it"))),
+            Err(error) => Err(Refusal::new(format!("{error}: {path}"))),
         }
     }
 }
@@ -76,6 +76,6 @@ impl Tool for ListFiles {
     }
 
     async fn call(&self, context: &ToolContext, arguments: JsonObject) -> ToolResult {
-        self.list(context, &Arguments(arguments)).await.unwrap_or_else(|refused| refused)
+        self.list(context, &Arguments(arguments)).await.unwrap_or_else(ToolResult::from)
     }
 }

@@ -10,8 +10,11 @@ pub use list::ListFiles;
 pub use read::ReadFile;
 pub use write::WriteFile;
 
-use crate::confine::{PathError, Root};
-use goclaw_ports::tools::{ToolContext, ToolResult, VirtualFiles};
+use crate::{
+    arguments::Refusal,
+    confine::{PathError, Root},
+};
+use goclaw_ports::tools::{ToolContext, VirtualFiles};
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
@@ -58,8 +61,8 @@ impl WorkspaceFiles {
 }
 
 /// What the model reads when a path is refused.
-fn refusal(path: &str, error: PathError) -> ToolResult {
-    ToolResult::error(match error {
+fn refusal(path: &str, error: PathError) -> Refusal {
+    Refusal::new(match error {
         PathError::Missing => format!("file not found: {path}"),
         PathError::TooLarge(_) => {
             format!("{path}: {error}, too large for this tool; use exec with head, tail, grep or sed to work on a part of it")

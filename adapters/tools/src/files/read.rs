@@ -1,7 +1,10 @@
 //! `read_file`.
 
 use super::{MAX_FILE, WorkspaceFiles, refusal};
-use crate::{arguments::Arguments, confine::Access};
+use crate::{
+    arguments::{Arguments, Refusal},
+    confine::Access,
+};
 use async_trait::async_trait;
 use goclaw_ports::{
     JsonObject,
@@ -47,11 +50,11 @@ impl ReadFile {
         Self { spec, files }
     }
 
-    async fn read(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, ToolResult> {
+    async fn read(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, Refusal> {
         let path = arguments.filled_text("path")?;
         let (offset, limit) = (arguments.integer("offset")?, arguments.integer("limit")?);
         let text = match self.files.virtual_files.read(context, &path).await {
-            Some(read) => read.map_err(ToolResult::error)?,
+            Some(read) => read.map_err(Refusal::new)?,
             None => {
                 if let Some(refusal) = not_text(&path) {
                     return Err(refusal);
@@ -59,7 +62,7 @@ impl ReadFile {
                 let wanted = path.clone();
                 let bytes = self.files.on_disk(context, move |root| root.read(&wanted, Access::Read, MAX_FILE)).await.map_err(|error| refusal(&path, error))?;
                 if bytes.iter().take(SNIFFED).any(|byte| *byte == 0) {
-                    return Err(ToolResult::error(format!("{path} is a binary file, not text; use exec with a program that understands its format")));
+                    return Err(Refusal::new(format!("{path} is a binary file, not text; use exec with a program that understands its format")));
                 }
                 String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
             }
@@ -69,7 +72,7 @@ impl ReadFile {
 }
 
 /// The refusal of a file whose extension says that it is no text.
-fn not_text(path: &str) -> Option<ToolResult> {
+fn not_text(path: &str) -> Option<Refusal> {
     let extension = Path::new(path).extension()?.to_str()?.to_ascii_lowercase();
     let is = |kinds: &[&str]| kinds.contains(&extension.as_str());
     let advice = if is(IMAGES) {
@@ -87,7 +90,7 @@ fn not_text(path: &str) -> Option<ToolResult> {
     } else {
         return None;
     };
-    Some(ToolResult::error(format!("{path} is a binary file (.{extension}) and cannot be read as text; {advice}")))
+    Some(Refusal::new(format!("{path} is a binary file (.{extension}) and cannot be read as text; {advice}")))
 }
 
 /// Where `text` is cut so that at most `chars` characters are left.
@@ -139,6 +142,6 @@ impl Tool for ReadFile {
     }
 
     async fn call(&self, context: &ToolContext, arguments: JsonObject) -> ToolResult {
-        self.read(context, &Arguments(arguments)).await.unwrap_or_else(|refused| refused)
+        self.read(context, &Arguments(arguments)).await.unwrap_or_else(ToolResult::from)
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{call, context};
 use async_trait::async_trait;
-use goclaw_ports::tools::{NoVirtualFiles, Tool};
+use goclaw_ports::tools::{NoVirtualFiles, Tool, ToolResult};
 use serde_json::json;
 use std::{fs, os::unix::fs::symlink};
 use tempfile::TempDir;

@@ -1,7 +1,7 @@
 //! `write_file`.
 
 use super::{WorkspaceFiles, refusal};
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Refusal};
 use async_trait::async_trait;
 use goclaw_ports::{
     JsonObject,
@@ -35,14 +35,14 @@ impl WriteFile {
         Self { spec, files }
     }
 
-    async fn write(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, ToolResult> {
+    async fn write(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, Refusal> {
         let path = arguments.filled_text("path")?;
         let content = arguments.required_text("content")?;
         let append = arguments.flag("append", false)?;
         let deliver = arguments.flag("deliver", true)?;
         let _held = self.files.lock(context, &path).await;
         if let Some(written) = self.write_virtual(context, &path, &content, append).await {
-            return written.map(ToolResult::silent).map_err(ToolResult::error);
+            return written.map(ToolResult::silent).map_err(Refusal::new);
         }
         let bytes = content.len();
         let target = path.clone();
@@ -85,6 +85,6 @@ impl Tool for WriteFile {
     }
 
     async fn call(&self, context: &ToolContext, arguments: JsonObject) -> ToolResult {
-        self.write(context, &Arguments(arguments)).await.unwrap_or_else(|refused| refused)
+        self.write(context, &Arguments(arguments)).await.unwrap_or_else(ToolResult::from)
     }
 }

@@ -7,7 +7,10 @@ mod untrusted;
 
 pub use policy::{FetchPolicy, WebFetchOptions};
 
-use crate::{arguments::Arguments, confine::Root};
+use crate::{
+    arguments::{Arguments, Refusal},
+    confine::Root,
+};
 use async_trait::async_trait;
 use direct::Page;
 use goclaw_outbound::Outbound;
@@ -77,20 +80,20 @@ impl WebFetch {
         Self { spec, outbound, options, pages }
     }
 
-    async fn fetch(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, ToolResult> {
+    async fn fetch(&self, context: &ToolContext, arguments: &Arguments) -> Result<ToolResult, Refusal> {
         let given = arguments.filled_text("url")?;
         let mode = match arguments.text("extractMode")?.as_deref() {
             None | Some("" | "markdown") => Mode::Markdown,
             Some("text") => Mode::Text,
-            Some(other) => return Err(ToolResult::error(format!("extractMode must be markdown or text, not {other}"))),
+            Some(other) => return Err(Refusal::new(format!("extractMode must be markdown or text, not {other}"))),
         };
         let max_chars = allowed_chars(arguments.integer("maxChars")?, context.run_share);
-        let url = Url::parse(given.trim()).map_err(|error| ToolResult::error(format!("invalid url: {error}")))?;
+        let url = Url::parse(given.trim()).map_err(|error| Refusal::new(format!("invalid url: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(ToolResult::error("only http and https URLs can be fetched"));
+            return Err(Refusal::new("only http and https URLs can be fetched"));
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err(ToolResult::error("the url has no host"));
+            return Err(Refusal::new("the url has no host"));
         }
         self.outbound.guard().check_url(&url).map_err(|refused| failure(&refused.to_string()))?;
         let options = self.options.read().map_or_else(|poisoned| poisoned.into_inner().clone(), |options| options.clone());
@@ -122,10 +125,10 @@ fn allowed_chars(asked: Option<i64>, run_share: f32) -> usize {
     }
 }
 
-fn failure(why: &str) -> ToolResult {
+fn failure(why: &str) -> Refusal {
     let mut text = if why.starts_with("SSRF protection: ") || why.starts_with("domain \"") { why.to_owned() } else { format!("fetch failed: {why}") };
     text.truncate(text.floor_char_boundary(MAX_ERROR));
-    ToolResult::error(text)
+    Refusal::new(text)
 }
 
 /// The header lines and as much of the content as fits; the whole goes to a file if it does not.
@@ -174,7 +177,7 @@ impl Tool for WebFetch {
     }
 
     async fn call(&self, context: &ToolContext, arguments: JsonObject) -> ToolResult {
-        self.fetch(context, &Arguments(arguments)).await.unwrap_or_else(|refused| refused)
+        self.fetch(context, &Arguments(arguments)).await.unwrap_or_else(ToolResult::from)
     }
 }
 

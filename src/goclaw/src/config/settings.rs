@@ -62,7 +62,7 @@ impl Config {
             max_tool_iterations: defaults.max_tool_iterations.filter(|iterations| *iterations > 0).unwrap_or(30),
             context_window: defaults.context_window.filter(|tokens| *tokens > 0).unwrap_or(200_000),
             max_tool_calls: limit(defaults.max_tool_calls, 25).unwrap_or(0),
-            pruning: defaults.context_pruning.clone().unwrap_or_else(PruneSettings::default),
+            pruning: defaults.context_pruning.clone().unwrap_or_default(),
             bootstrap_max_chars: defaults.bootstrap_max_chars.filter(|chars| *chars > 0).unwrap_or(20_000),
             bootstrap_total_max_chars: defaults.bootstrap_total_max_chars.filter(|chars| *chars > 0).unwrap_or(24_000),
         }
@@ -146,7 +146,7 @@ impl Config {
             "allowlist" => FetchPolicy::Allowlist,
             other => return Err(unknown("tools.web_fetch.policy", other, "allow_all or allowlist")),
         };
-        Ok(WebFetchOptions { policy, allowed_domains: section.allowed_domains.clone(), blocked_domains: section.blocked_domains.clone(), ..Default::default() })
+        Ok(WebFetchOptions { policy, allowed_domains: section.allowed_domains.clone(), blocked_domains: section.blocked_domains.clone() })
     }
 }
 

@@ -52,7 +52,7 @@ pub async fn measure(table: &mut Table, edition: Edition, warning: &str) -> Resu
     let taken = spawn_blocking(move || {
         runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
             let stores = match dsn {
-                None => goclaw_sqlite::open(SqliteOptions { path, readers: 2 }).await?,
+                None => goclaw_sqlite::open(SqliteOptions { path, readers: 4 }).await?,
                 Some(dsn) => goclaw_postgres::open(PostgresOptions { dsn, max_connections: POSTGRES_CONNECTIONS, migrate: true }).await?,
             };
             let taken = append(&stores).await;
@@ -61,7 +61,6 @@ pub async fn measure(table: &mut Table, edition: Edition, warning: &str) -> Resu
         })
     });
     let taken = taken.await??;
-    #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
     let rate = taken.len() as f64 / WINDOW.as_secs_f64();
     let mut note = format!("{:.2} / {:.2} ms", taken.percentile(0.5), taken.percentile(0.99));
     if !warning.is_empty() {

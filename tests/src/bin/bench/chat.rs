@@ -151,9 +151,7 @@ impl Asking<'_> {
         let (ours, models) = heard?;
         self.delay(table, &CROWD_P99, 0.99, &ours, &models);
         self.failures(table, &CROWD_ERRORS, ours.failures, models.failures);
-        #[expect(clippy::cast_precision_loss, reason = "kilobytes with one decimal")]
         let each = peak.saturating_sub(before) as f64 / 1e3 / f64::from(CROWD.streams);
-        #[expect(clippy::cast_precision_loss, reason = "megabytes with one decimal")]
         let note = format!("{:.1} to {:.1} MB", before as f64 / 1e6, peak as f64 / 1e6);
         table.put(&CROWD_MEMORY, self.edition, each, note);
         gateway.stop()
@@ -175,7 +173,6 @@ impl Asking<'_> {
         table.put(measure, self.edition, with - without, format!("{with:.2} − {without:.2}"));
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a count of errors")]
     fn failures(&self, table: &mut Table, measure: &'static Measure, mut ours: Failures, models: Failures) {
         ours.add(Failures { count: models.count, first: models.first.map(|first| format!("direct: {first}")) });
         table.put(measure, self.edition, ours.count as f64, ours.first.unwrap_or_default());

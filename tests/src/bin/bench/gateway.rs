@@ -96,7 +96,8 @@ impl Site {
                 Some(database)
             }
         };
-        let config = r#"{"agents": {"defaults": {"provider": "openai", "model": "stub"}}, "gateway": {"rate_limit_rpm": 0}, "tools": {"rate_limit_per_hour": 0}}"#;
+        let config =
+            r#"{"agents": {"defaults": {"provider": "openai", "model": "stub"}}, "gateway": {"rate_limit_rpm": 0}, "tools": {"rate_limit_per_hour": 0}}"#;
         fs::write(dir.path().join("config.json5"), config)?;
         Ok(Self { binary: binary.to_owned(), dir, database, environment })
     }

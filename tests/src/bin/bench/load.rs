@@ -33,7 +33,6 @@ impl Samples {
     }
 
     /// The duration that this share (0 to 1) of all does not exceed; 0 if there is none.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a position in a short list")]
     pub fn percentile(&self, share: f64) -> f64 {
         let rank = (self.0.len() as f64 * share).ceil() as usize;
         self.0.get(rank.clamp(1, self.0.len().max(1)) - 1).copied().unwrap_or_default()
@@ -82,7 +81,6 @@ pub struct Load {
 
 impl Load {
     /// Answers per second.
-    #[expect(clippy::cast_precision_loss, reason = "a count of answers")]
     pub fn rate(&self) -> f64 {
         if self.seconds > 0.0 { self.latencies.len() as f64 / self.seconds } else { 0.0 }
     }

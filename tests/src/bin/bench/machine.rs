@@ -71,7 +71,8 @@ impl Machine {
 
     /// The same as JSON.
     pub fn to_json(&self) -> Value {
-        let postgres = self.postgres.as_ref().map(|server| json!({"version": server.version, "fsync": server.fsync, "synchronous_commit": server.synchronous_commit}));
+        let postgres =
+            self.postgres.as_ref().map(|server| json!({"version": server.version, "fsync": server.fsync, "synchronous_commit": server.synchronous_commit}));
         json!({"time": self.time, "cores": self.cores, "memory_mib": self.memory_mib, "processor": self.processor, "kernel": self.kernel, "postgres": postgres})
     }
 }

@@ -114,7 +114,6 @@ pub async fn measure(table: &mut Table, edition: Edition, gateway: &Gateway, key
         errors.add(ours.failures);
     }
     drop(bare);
-    #[expect(clippy::cast_precision_loss, reason = "a count of errors")]
     table.put(&ERRORS, edition, errors.count as f64, errors.first.unwrap_or_default());
 
     if let Some(dsn) = dsn
@@ -149,9 +148,11 @@ async fn pgbench(dsn: &str) -> Result<Option<f64>> {
         command.env("PGHOST", url.host_str().unwrap_or("127.0.0.1")).env("PGPORT", url.port().unwrap_or(5432).to_string());
         command.env("PGUSER", url.username()).env("PGPASSWORD", url.password().unwrap_or_default());
         command.env("PGDATABASE", url.path().trim_start_matches('/'));
-        timeout(Duration::from_secs(60), command.output()).await.context("pgbench does not end")?.map(Some).or_else(|error| {
-            if error.kind() == std::io::ErrorKind::NotFound { Ok(None) } else { Err(anyhow::Error::from(error)) }
-        })
+        timeout(Duration::from_secs(60), command.output())
+            .await
+            .context("pgbench does not end")?
+            .map(Some)
+            .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(None) } else { Err(anyhow::Error::from(error)) })
     };
     if run(&["--initialize", "--quiet", "--scale=1"]).await?.is_none() {
         eprintln!("bench: pgbench is not on the PATH");

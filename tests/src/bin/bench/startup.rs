@@ -12,13 +12,8 @@ const RUNS: usize = 5;
 /// How long the gateway is left alone before its memory counts as idle.
 const SETTLE: Duration = Duration::from_secs(1);
 
-static BINARY: Measure = Measure {
-    what: "binary",
-    unit: Unit::Mb,
-    lite: Target::AtMost(40.0),
-    standard: Target::AtMost(40.0),
-    comment: "one file for both editions",
-};
+static BINARY: Measure =
+    Measure { what: "binary", unit: Unit::Mb, lite: Target::AtMost(40.0), standard: Target::AtMost(40.0), comment: "one file for both editions" };
 static FRESH: Measure = Measure {
     what: "start, no data yet",
     unit: Unit::Ms,
@@ -92,7 +87,6 @@ fn summary(mut times: Vec<f64>) -> (f64, String) {
     (times.get(times.len() / 2).copied().unwrap_or_default(), format!("{first:.0} to {last:.0}"))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "megabytes with one decimal")]
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
