@@ -1,6 +1,5 @@
 //! What the tests share: databases that live for one test, a scripted LLM upstream, the real server as a child process, and
 //! clients for its REST and WebSocket sides.
-#![cfg_attr(not(test), expect(clippy::expect_used, reason = "this is support code of tests: a failure here has to fail the test"))]
 
 pub mod database;
 pub mod fake_llm;

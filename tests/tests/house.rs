@@ -1,5 +1,4 @@
 //! The rules of the house: which way dependencies point, how long files get, what tests may not do.
-#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use serde_json::Value;
 use std::{

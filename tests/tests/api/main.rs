@@ -1,5 +1,4 @@
 //! The gateway from outside: the real binary, a scripted model, and nothing else.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 /// Runs each test on both editions.
 macro_rules! on_both_editions {

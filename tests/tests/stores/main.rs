@@ -1,5 +1,4 @@
 //! One suite for the promises of every store, run against every database.
-#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 /// Runs each test once per database. The test gets an empty, migrated one.
 macro_rules! on_both_databases {

@@ -6,7 +6,6 @@ use goclaw_core::{
     presets::PRESETS,
     pricing::Price,
     providers::ConfiguredProvider,
-    prune::PruneSettings,
     settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, ToolSettings},
 };
 use goclaw_tools::{Ask, ExecApproval, FetchPolicy, Security, WebFetchOptions};
