@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// An agent, as the wire shows it (contract 02, Agent).
+/// An agent, as the wire shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Agent {
     /// Its id.
@@ -49,7 +49,7 @@ pub struct Agent {
     /// What it may cost in a calendar month (UTC), in US cents; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_monthly_cents: Option<i64>,
-    /// Which tools it may use (contract 04, ToolPolicySpec).
+    /// Which tools it may use.
     pub tools_config: JsonObject,
     /// Overrides of the sandbox defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,7 @@ pub struct Agent {
     /// Overrides of the pruning defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_pruning: Option<JsonObject>,
-    /// Everything else (contract 02, other_config). Unknown keys are kept.
+    /// Everything else. Unknown keys are kept.
     pub other_config: JsonObject,
 }
 
@@ -171,7 +171,7 @@ pub struct AgentFilter {
     pub status: Option<AgentStatus>,
 }
 
-/// A text that becomes part of an agent's prompt (contract 02, context files).
+/// A text that becomes part of an agent's prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContextFile {
     /// `SOUL.md`, `USER.md`, …; at most 255 bytes.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A tool of the catalogue (contract 04, BuiltinTool). The catalogue is one for the whole installation.
+/// A tool of the catalogue. The catalogue is one for the whole installation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BuiltinTool {
     /// The name that models call it by.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub struct Event {
     /// Whose it is. Nobody else sees it.
     pub tenant: TenantId,
-    /// `agent`, `session.updated`, … (contract 01 §13).
+    /// `agent`, `session.updated`, ….
     pub name: &'static str,
     /// The user it concerns; non-admins see only events of their own user, or of none.
     pub user: Option<Arc<str>>,

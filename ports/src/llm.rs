@@ -67,7 +67,7 @@ impl FinishReason {
     }
 }
 
-/// What an answer took, in tokens (contract 02, Usage).
+/// What an answer took, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Read by the model.
@@ -143,7 +143,7 @@ pub enum ChatEvent {
 /// An answer as it comes: pieces, then exactly one [`ChatEvent::Done`], or an error. Dropping it ends the upstream call.
 pub type ChatStream = BoxStream<'static, Result<ChatEvent, LlmError>>;
 
-/// What kind of failure an upstream had (contract 03, classification).
+/// What kind of failure an upstream had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LlmErrorKind {
     /// It did not answer in time.
@@ -205,7 +205,7 @@ impl LlmError {
     }
 }
 
-/// A model that a provider offers (contract 03, ModelInfo).
+/// A model that a provider offers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelInfo {
     /// Its id.
@@ -261,6 +261,6 @@ pub trait ProviderFactory: Send + Sync {
     /// Whether a base that came through the API may be called: a message says why not.
     ///
     /// # Errors
-    /// `Invalid` with the reason (contract 03, SSRF guard).
+    /// `Invalid` with the reason.
     fn check_base(&self, api_base: &str) -> Result<()>;
 }

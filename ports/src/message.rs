@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A text that is shown to a user, by catalogue key (contract 01 §6). [`fmt::Display`] gives the English text.
+/// A text that is shown to a user, by catalogue key. [`fmt::Display`] gives the English text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The catalogue key, in Fluent's spelling (`error-not-found`).

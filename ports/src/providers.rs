@@ -4,7 +4,7 @@ use crate::{JsonObject, ProviderId, Result, TenantId, sealer::Sealed};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-/// A provider's row (contract 03, Provider). Its key is sealed; the store never sees it in clear.
+/// A provider's row. Its key is sealed; the store never sees it in clear.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProviderRow {
     /// Its id.

@@ -37,7 +37,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// What an API key may do (contract 01 §2).
+/// What an API key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Scope {
     /// Everything an admin may do in the key's tenant.

@@ -21,7 +21,7 @@ pub enum MessageRole {
     Tool,
 }
 
-/// One message of a conversation, as it is stored and shown (contract 02, Message).
+/// One message of a conversation, as it is stored and shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatMessage {
     /// Who speaks.

@@ -1,4 +1,4 @@
-//! Plain configuration values per tenant (contract 01 §16).
+//! Plain configuration values per tenant.
 
 use crate::{Result, TenantId};
 use async_trait::async_trait;

@@ -20,7 +20,7 @@ pub struct ToolSpec {
     pub effect: ToolEffect,
 }
 
-/// What a tool does to the world. The loop counts calls that only read (contract 02, loop detection).
+/// What a tool does to the world. The loop counts calls that only read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolEffect {
     /// It only looks.
@@ -102,7 +102,7 @@ impl ToolResult {
     }
 }
 
-/// A file that belongs to an answer (contract 02, MediaResult).
+/// A file that belongs to an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MediaResult {
     /// Where it is.
@@ -127,7 +127,7 @@ pub trait Tool: Send + Sync {
     async fn call(&self, context: &ToolContext, arguments: JsonObject) -> ToolResult;
 }
 
-/// Paths that are rows, not files: an agent's context files (contract 04, virtual files).
+/// Paths that are rows, not files: an agent's context files.
 #[async_trait]
 pub trait VirtualFiles: Send + Sync {
     /// The text behind `path`; `None` if the path is an ordinary file.

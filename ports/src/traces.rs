@@ -39,9 +39,9 @@ impl TraceStatus {
     }
 }
 
-/// One run (contract 03, Trace).
+/// One run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[expect(missing_docs, reason = "the fields are the contract's, and their names say it")]
+#[expect(missing_docs, reason = "the names say it, and dashboards know them")]
 pub struct Trace {
     pub id: TraceId,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,9 +85,9 @@ pub struct Trace {
     pub created_at: DateTime<Utc>,
 }
 
-/// One step of a run (contract 03, Span).
+/// One step of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[expect(missing_docs, reason = "the fields are the contract's, and their names say it")]
+#[expect(missing_docs, reason = "the names say it, and dashboards know them")]
 pub struct Span {
     pub id: SpanId,
     pub trace_id: TraceId,

@@ -130,11 +130,20 @@ impl WsClient {
         self.event(|event| event["event"] == "agent" && event["payload"]["type"] == kind).await["payload"].take()
     }
 
-    /// The payloads of all `agent` events of a run, its end included.
+    /// The payloads of all `agent` events of the next run, its end included.
     pub async fn run_events(&mut self) -> Vec<Value> {
+        self.run_events_where(|_| true).await
+    }
+
+    /// The payloads of all `agent` events of the next run in this session, its end included.
+    pub async fn run_events_of(&mut self, session: &str) -> Vec<Value> {
+        self.run_events_where(|payload| payload["sessionKey"] == session).await
+    }
+
+    async fn run_events_where(&mut self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
-            let payload = self.event(|event| event["event"] == "agent").await["payload"].take();
+            let payload = self.event(|event| event["event"] == "agent" && wanted(&event["payload"])).await["payload"].take();
             let ended = ["run.completed", "run.failed", "run.cancelled"].iter().any(|kind| payload["type"] == *kind);
             all.push(payload);
             if ended {

@@ -1,4 +1,4 @@
-//! Context files: the texts that make an agent what it is (contract 02, context files; contract 04, virtual files).
+//! Context files: the texts that make an agent what it is.
 
 use async_trait::async_trait;
 use goclaw_ports::{

@@ -1,4 +1,4 @@
-//! Which events a WebSocket client gets (contract 01, event delivery filter, corrected).
+//! Which events a WebSocket client gets.
 
 use crate::caller::Caller;
 use goclaw_ports::events::Event;

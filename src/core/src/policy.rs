@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A tool policy (contract 04, ToolPolicySpec): of the whole installation, or of one agent.
+/// A tool policy: of the whole installation, or of one agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ToolPolicy {
@@ -43,7 +43,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("skills", &["use_skill", "publish_skill"]),
 ];
 
-/// In `group:goclaw` beside the groups of the reference's own list.
+/// What `group:goclaw` stands for: these groups, and the tools below.
 const GOCLAW_GROUPS: &[&str] = &["fs", "runtime", "web", "memory", "sessions", "ui", "automation", "messaging", "team"];
 const GOCLAW_EXTRA: &[&str] =
     &["read_image", "read_document", "read_audio", "read_video", "create_image", "create_video", "skill_search", "mcp_tool_search", "tts"];

@@ -3,7 +3,7 @@
 use goclaw_ports::sessions::{ChatMessage, MessageRole};
 use serde::Deserialize;
 
-/// When and how old tool results are shortened (contract 02, context pruning).
+/// When and how old tool results are shortened.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PruneSettings {

@@ -100,7 +100,7 @@ pub struct ToolSettings {
     pub shell_deny_groups: BTreeMap<String, bool>,
 }
 
-/// What this installation is (contract 01, Edition). 0 and `null` mean no limit.
+/// What this installation is. 0 and `null` mean no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Edition {
     /// `standard` or `lite`.

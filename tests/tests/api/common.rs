@@ -102,7 +102,11 @@ pub fn fox_session(name: &str) -> String {
 /// The stored messages of a session.
 pub async fn history(socket: &mut WsClient, session: &str) -> Vec<Value> {
     let result = socket.call("chat.history", &json!({"sessionKey": session})).await.unwrap();
-    result["messages"].as_array().unwrap().clone()
+    let messages = result["messages"].as_array().unwrap().clone();
+    for message in &messages {
+        assert!(message["created_at"].is_string(), "nobody knows when this was said: {message}");
+    }
+    messages
 }
 
 /// The texts of messages as `role: text`.

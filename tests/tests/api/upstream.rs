@@ -26,7 +26,7 @@ async fn assert_usable(server: &Server, socket: &mut WsClient, session: &str) {
 /// Sends `hello`, expects the run to fail, and answers with the text that the user got.
 async fn fail(socket: &mut WsClient, session: &str) -> String {
     let id = socket.send("chat.send", &message(session, "hello")).await;
-    let events = socket.run_events().await;
+    let events = socket.run_events_of(session).await;
     let last = events.last().unwrap();
     assert_eq!((&events[0]["type"], &last["type"]), (&json!("run.started"), &json!("run.failed")), "{events:?}");
     let error = socket.answer(&id).await.unwrap_err();
