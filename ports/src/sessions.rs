@@ -191,6 +191,7 @@ pub trait SessionStore: Send + Sync {
     async fn count(&self, tenant: TenantId) -> Result<i64>;
 
     /// Adds messages at the end and applies `delta`, in one durable step: once this answers, a crash loses none of it.
+    /// Messages that do not say when they were said were said `now`.
     ///
     /// # Errors
     /// `NotFound` if the tenant has no such session.

@@ -173,8 +173,9 @@ impl SessionStore for Postgres {
         let mut bytes = 0;
         let mut stored = Vec::with_capacity(messages.len());
         for message in messages {
-            bytes += i64::try_from(serde_json::to_vec(message).map_err(Error::internal)?.len()).map_err(Error::internal)?;
-            stored.push(encode(message)?);
+            let dated = ChatMessage { created_at: message.created_at.or(Some(now)), ..message.clone() };
+            bytes += i64::try_from(serde_json::to_vec(&dated).map_err(Error::internal)?.len()).map_err(Error::internal)?;
+            stored.push(encode(&dated)?);
         }
         let connection = self.tenant(tenant).await?;
         let query = Fixed(

@@ -201,6 +201,16 @@ on_both_databases! {
         assert_eq!(db.stores.sessions.messages(tenant, KEY, None).await.unwrap(), messages);
     }
 
+    async fn a_message_without_a_time_was_said_when_it_was_added(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        let messages = [ChatMessage::new(MessageRole::Assistant, "undated"), said("dated")];
+        db.stores.sessions.append(tenant, KEY, &messages, &none(), at(7)).await.unwrap();
+        let times: Vec<_> = db.stores.sessions.messages(tenant, KEY, None).await.unwrap().into_iter().map(|message| message.created_at).collect();
+        assert_eq!(times, [Some(at(7)), Some(at(0))]);
+    }
+
     async fn a_message_of_a_megabyte_is_kept(db) {
         let tenant = db.tenant("a").await;
         let fox = db.agent(tenant, "fox").await;

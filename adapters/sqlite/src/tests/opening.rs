@@ -91,3 +91,12 @@ fn vectors_and_mathematics_are_there() {
     let distance: f64 = connection.query_row("select vec_distance_l2('[0, 0]', '[3, 4]') + sqrt(4)", [], |row| row.get(0)).unwrap();
     assert!((distance - 7.0).abs() < 1e-6);
 }
+
+#[test]
+fn full_text_search_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let connection = crate::connection::open_writer(&directory.path().join("test.db")).unwrap();
+    connection.execute_batch("create virtual table notes using fts5(text); insert into notes values ('foxes dig burrows'), ('owls fly')").unwrap();
+    let found: String = connection.query_row("select text from notes where notes match 'burrows' order by bm25(notes)", [], |row| row.get(0)).unwrap();
+    assert_eq!(found, "foxes dig burrows");
+}
