@@ -338,6 +338,14 @@ impl Server {
         self.environment.insert(name.to_owned(), value.to_owned())
     }
 
+    /// The variables that it runs with, its port among them: what a command needs to find it.
+    #[must_use]
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let mut environment = self.environment.clone();
+        environment.insert("GOCLAW_PORT".to_owned(), self.port.to_string());
+        environment
+    }
+
     /// The stores of its database. It must not be running.
     pub async fn stores(&self) -> Stores {
         assert!(self.child.is_none(), "the gateway holds its database");

@@ -34,6 +34,7 @@ mod access;
 mod agents;
 mod chat;
 mod chat_stream;
+mod cli;
 mod common;
 mod confinement;
 mod durability;

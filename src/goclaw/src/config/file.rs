@@ -233,7 +233,15 @@ pub fn parse(text: &str) -> Result<File, String> {
         Some(position) => format!("line {}, column {}: {error}", position.line + 1, position.column + 1),
         None => error.to_string(),
     })?;
-    serde_path_to_error::deserialize(value).map_err(|error| format!("{}: {}", error.path(), error.inner()))
+    serde_path_to_error::deserialize(value).map_err(|error| format!("{}: {}", error.path(), without_text(&error.inner().to_string())))
+}
+
+/// A complaint about a type, without the text that stands where something else belongs: it may be a key in the wrong place.
+fn without_text(complaint: &str) -> String {
+    match (complaint.split_once("string \""), complaint.rsplit_once("\", expected ")) {
+        (Some((before, _)), Some((_, expected))) => format!("{before}text, expected {expected}"),
+        _ => complaint.to_owned(),
+    }
 }
 
 impl File {
@@ -273,6 +281,14 @@ mod tests {
         let file = parse("// mine\n{ gateway: { port: 1234, owner_ids: ['ana', 42,], }, unknown: { key: [1] } }").unwrap();
         assert_eq!(file.gateway.port, Some(1234));
         assert_eq!(file.gateway.owner_ids, ["ana", "42"]);
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_not_repeated() {
+        for text in ["{ providers: { openai: 'sk-a\\\", expected b' } }", "{ gateway: 'sk-a' }", "{ gateway: { token: ['sk-a'] } }"] {
+            let refusal = refusal(text);
+            assert!(!refusal.contains("sk-a") && refusal.contains("expected"), "{refusal}");
+        }
     }
 
     #[test]
