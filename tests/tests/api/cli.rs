@@ -294,6 +294,20 @@ async fn lite_makes_what_it_needs_at_its_first_start() {
 }
 
 #[tokio::test]
+async fn a_key_that_others_may_read_is_found_by_the_doctor() {
+    let mut machine = Machine::new(Edition::Lite).await;
+    machine.start().await.stop().await;
+    machine.run("doctor").await.expect(0);
+    for name in ["encryption.key", "gateway.token"] {
+        let file = machine.file(".goclaw/data").join(name);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let report = machine.run("doctor --json").await.expect(1).json();
+        assert_eq!(faults(&report), format!("others may read {0}: chmod 600 {0}", file.display()));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_database_is_found_by_the_doctor() {
     let machine = Machine::new(Edition::Lite).await;
     machine.run("migrate up").await.expect(0);
@@ -310,7 +324,7 @@ async fn a_database_that_is_not_there_is_found_by_the_doctor() {
         machine.shell.set("GOCLAW_POSTGRES_DSN", dsn).set("GOCLAW_ENCRYPTION_KEY", &"5e".repeat(32));
         let report = machine.run("doctor --json").await.expect(1).hides(&["pass-of-the-database"]).json();
         assert!(checks(&report).contains("database: failed\n"), "{report:#}");
-        machine.run("").await.expect(1).says(&["database"]).hides(&["pass-of-the-database"]);
+        machine.run("").await.expect(1).says(&["GOCLAW_POSTGRES_DSN"]).hides(&["pass-of-the-database"]);
     }
 }
 
@@ -389,10 +403,10 @@ on_both_editions! {
         let mut server = with_fox(edition).await;
         let mut shell = Shell::beside(&server);
         for line in ["agent chat -n nobody -m hello", "agent chat -n nobody -m hello --json"] {
-            assert_eq!(shell.run(line).await.expect(1).says(&["agent not found: nobody"]).out, "");
+            assert_eq!(shell.run(line).await.expect(1).says(&["agent not found: nobody", "goclaw onboard"]).out, "");
         }
         server.llm.next(Answer::error(400, "the model is on holiday"));
-        shell.run("agent chat -n fox -m hello").await.expect(1).says(&["error: "]).hides(&[UPSTREAM_KEY]);
+        shell.run("agent chat -n fox -m hello").await.expect(1).says(&["the model's provider failed"]).hides(&[UPSTREAM_KEY]);
 
         shell.set("GOCLAW_TOKEN", "a-wrong-token-that-nobody-may-see");
         shell.run("agent chat -n fox -m hello").await.expect(1).says(&["does not accept the token"]).hides(&["nobody-may-see"]);

@@ -2,10 +2,10 @@
 
 use super::{
     client::Gateway,
-    socket::{Frame, Socket},
+    socket::{Frame, Refusal, Socket},
 };
 use crate::config::Config;
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, IsTerminal, Write};
 use tokio::sync::mpsc;
@@ -42,7 +42,7 @@ pub async fn run(config: &Config, options: Options) -> Result<()> {
     let mut chat = Conversation { socket, agent: options.name, session, quiet: options.json };
     match options.message {
         Some(message) => {
-            let result = chat.say(&message).await?;
+            let result = chat.say(&message).await.map_err(advise)?;
             if options.json {
                 println!("{result}");
             }
@@ -90,7 +90,7 @@ impl Conversation {
                         if self.socket_gone(&error) {
                             return Err(error);
                         }
-                        eprintln!("error: {error:#}");
+                        eprintln!("error: {:#}", advise(error));
                     }
                 }
             }
@@ -99,7 +99,7 @@ impl Conversation {
 
     /// Only a refusal leaves the connection usable.
     fn socket_gone(&self, error: &anyhow::Error) -> bool {
-        !error.is::<Refused>()
+        !error.is::<Refusal>()
     }
 
     async fn idle(&mut self) -> anyhow::Error {
@@ -118,7 +118,7 @@ impl Conversation {
         loop {
             match self.socket.next().await? {
                 Frame::Response { id, result } if id == request => {
-                    let result = result.map_err(|text| anyhow!(Refused(text)))?;
+                    let result = result?;
                     self.finish(&result, printed)?;
                     return Ok(result);
                 }
@@ -163,10 +163,13 @@ fn show(event: &Value) -> io::Result<bool> {
     }
 }
 
-/// The gateway's refusal of one message.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Refused(String);
+/// Adds what to do about an agent that is not there.
+fn advise(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Refusal>() {
+        Some(refusal) if refusal.code == "NOT_FOUND" => anyhow::anyhow!("{refusal}; `goclaw onboard` makes one that is called default"),
+        _ => error,
+    }
+}
 
 /// The lines of standard input.
 fn lines() -> mpsc::Receiver<String> {

@@ -18,6 +18,16 @@ pub struct Socket {
     requests: u64,
 }
 
+/// Why the gateway does not do what it was asked.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The protocol's error code.
+    pub code: String,
+    /// The reason in words.
+    pub message: String,
+}
+
 /// What the gateway sends.
 #[derive(Debug, PartialEq)]
 pub enum Frame {
@@ -26,7 +36,7 @@ pub enum Frame {
         /// The request's id.
         id: String,
         /// What it asked for, or why not.
-        result: Result<Value, String>,
+        result: Result<Value, Refusal>,
     },
     /// Something that happened.
     Event {
@@ -48,7 +58,9 @@ impl Socket {
             _ => bail!("{} is not an http:// address, which is all that this command speaks", gateway.url),
         };
         let no_gateway = || format!("no gateway answers at {}; start it with `goclaw`", gateway.url);
-        let (stream, _) = timeout(CONNECT, connect_async(&url)).await.with_context(no_gateway)?.with_context(no_gateway)?;
+        let connected = timeout(CONNECT, connect_async(&url)).await.with_context(no_gateway)?;
+        // The error's text has its cause in it already.
+        let (stream, _) = connected.map_err(|error| anyhow!("{error}")).with_context(no_gateway)?;
         let mut socket = Self { stream, requests: 0 };
         let token = gateway.token.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
         let id = socket.send("connect", &json!({"token": token, "user_id": user, "protocol": super::PROTOCOL})).await?;
@@ -96,7 +108,7 @@ impl Socket {
             if let Frame::Response { id, result } = self.next().await?
                 && id == request
             {
-                return result.map_err(|text| anyhow!(text));
+                return Ok(result?);
             }
         }
     }
@@ -108,8 +120,11 @@ fn parse(text: &str) -> Option<Frame> {
     match frame["type"].as_str()? {
         "res" => {
             let id = string(&frame["id"])?;
-            let result =
-                if frame["ok"] == true { Ok(frame["payload"].take()) } else { Err(string(&frame["error"]["message"]).unwrap_or_else(|| "refused".to_owned())) };
+            let refusal = |error: &Value| Refusal {
+                code: string(&error["code"]).unwrap_or_default(),
+                message: string(&error["message"]).unwrap_or_else(|| "refused".to_owned()),
+            };
+            let result = if frame["ok"] == true { Ok(frame["payload"].take()) } else { Err(refusal(&frame["error"])) };
             Some(Frame::Response { id, result })
         }
         "event" => Some(Frame::Event { name: string(&frame["event"])?, payload: frame["payload"].take() }),
@@ -126,7 +141,7 @@ mod tests {
         assert_eq!(parse(r#"{"type":"res","id":"1","ok":true,"payload":{"a":1}}"#), Some(Frame::Response { id: "1".into(), result: Ok(json!({"a": 1})) }));
         assert_eq!(
             parse(r#"{"type":"res","id":"2","ok":false,"error":{"code":"X","message":"no"}}"#),
-            Some(Frame::Response { id: "2".into(), result: Err("no".into()) })
+            Some(Frame::Response { id: "2".into(), result: Err(Refusal { code: "X".into(), message: "no".into() }) })
         );
         assert_eq!(parse(r#"{"type":"event","event":"agent","payload":1}"#), Some(Frame::Event { name: "agent".into(), payload: json!(1) }));
         assert_eq!((parse("{}"), parse("not json"), parse(r#"{"type":"new"}"#)), (None, None, None));

@@ -40,7 +40,7 @@ pub async fn open(config: &Config) -> Result<Stores> {
             #[cfg(feature = "standard")]
             {
                 let options = goclaw_postgres::PostgresOptions { dsn: dsn.clone(), max_connections: CONNECTIONS, migrate: config.auto_upgrade() };
-                goclaw_postgres::open(options).await.map_err(|error| plain(error).context("cannot use the database"))
+                goclaw_postgres::open(options).await.map_err(|error| plain(error).context("cannot use the database that GOCLAW_POSTGRES_DSN names"))
             }
             #[cfg(not(feature = "standard"))]
             {
