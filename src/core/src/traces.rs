@@ -7,6 +7,7 @@ use goclaw_ports::{
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 /// How many changes wait at most before they are counted as dropped.
 const QUEUE: usize = 1_000;
@@ -26,6 +27,8 @@ pub struct Tracer {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     queue: mpsc::Sender<Write>,
+    /// The ends of traces that are being written.
+    ends: TaskTracker,
 }
 
 impl Tracer {
@@ -33,7 +36,7 @@ impl Tracer {
     pub fn start(store: Arc<dyn TraceStore>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, runtime: &tokio::runtime::Handle) -> Self {
         let (queue, writes) = mpsc::channel(QUEUE);
         runtime.spawn(flush_loop(store.clone(), writes));
-        Self { store, clock, ids, queue }
+        Self { store, clock, ids, queue, ends: TaskTracker::new() }
     }
 
     /// Begins a run's trace. If it cannot be stored, the run goes on without.
@@ -80,8 +83,15 @@ impl Tracer {
         }
     }
 
+    /// Ends a run's trace beside whatever comes next.
+    pub fn finish(&self, trace: RunTrace, status: TraceStatus, error: String, output: String) {
+        self.ends.spawn(async move { trace.finish(status, &error, &output).await });
+    }
+
     /// Waits until everything that was handed over is written.
     pub async fn flush(&self) {
+        self.ends.close();
+        self.ends.wait().await;
         let (done, wait) = oneshot::channel();
         if self.queue.send(Write::Flush(done)).await.is_ok() {
             let _ = wait.await;

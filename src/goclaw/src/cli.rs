@@ -20,7 +20,7 @@ const PROTOCOL: u32 = 3;
 
 /// Multi-tenant gateway for AI agents. Without a command it runs the gateway.
 #[derive(Parser)]
-#[command(name = "goclaw", version, disable_version_flag = true, arg_required_else_help = false)]
+#[command(name = "goclaw", version = concat!(env!("CARGO_PKG_VERSION"), " (protocol 3)"), arg_required_else_help = false)]
 struct Arguments {
     /// Configuration file (JSON5) [default: $GOCLAW_CONFIG, else config.json]
     #[arg(long, global = true, value_name = "PATH")]

@@ -207,7 +207,7 @@ impl Engine {
             }
             End::Cancelled => (TraceStatus::Cancelled, String::new(), String::new()),
         };
-        self.runtime.spawn(async move { trace.finish(status, &crate::redact::redact(&error), &output).await });
+        self.tracer.finish(trace, status, crate::redact::redact(&error).into_owned(), output);
         end
     }
 

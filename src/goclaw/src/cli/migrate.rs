@@ -42,7 +42,8 @@ pub async fn run(config: &Config, command: Command) -> Result<()> {
     }
 }
 
-async fn up(config: &Config) -> Result<()> {
+/// Brings the schema up to date and says so.
+pub(super) async fn up(config: &Config) -> Result<()> {
     match &config.storage {
         #[cfg(feature = "lite")]
         Storage::Sqlite { path } => {

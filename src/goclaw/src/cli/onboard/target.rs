@@ -1,8 +1,8 @@
 //! Where provider and agent go: through the gateway if it runs, for it owns the database; else into the database.
 
 use crate::{
-    cli::client::Gateway,
-    config::Config,
+    cli::{client::Gateway, migrate},
+    config::{Config, edition::Storage},
     run::{Assembled, assemble, plain},
 };
 use anyhow::{Context, Result, bail};
@@ -38,6 +38,9 @@ impl Target {
         let gateway = Gateway::of(&config)?;
         if gateway.is_running().await {
             return Ok(Self::Running(gateway));
+        }
+        if matches!(config.storage, Storage::Postgres { dsn: Some(_) }) {
+            migrate::up(&config).await?;
         }
         let assembled = Box::new(assemble(&mut config).await?);
         let credentials =
