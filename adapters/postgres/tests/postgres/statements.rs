@@ -88,7 +88,7 @@ async fn a_session_is_reset_to_nothing_said() {
     let key = "agent:a:ws:1";
     stores.agents.insert(tenant, &agent, &[]).await.unwrap();
     stores.sessions.open(tenant, &session(&agent, key), at(0)).await.unwrap();
-    let say = |text: &str| ChatMessage::new(MessageRole::User, text);
+    let say = |text: &str| ChatMessage { created_at: Some(at(1)), ..ChatMessage::new(MessageRole::User, text) };
     let delta = SessionDelta { model: Some("m".into()), metadata: [("k".to_owned(), "v".to_owned())].into(), ..SessionDelta::default() };
     stores.sessions.append(tenant, key, &[say("1"), say("2"), say("3")], &delta, at(1)).await.unwrap();
     assert_eq!(stores.sessions.messages(tenant, key, Some(2)).await.unwrap(), [say("2"), say("3")]);
