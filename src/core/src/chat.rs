@@ -223,7 +223,7 @@ impl Chat {
             request.session_key
         };
         let mut stored = false;
-        if let Some(run) = self.runs.current(caller.tenant, &session_key) {
+        if let Some(run) = self.runs.current(caller.tenant, &session_key).filter(|run| run.user == caller.user) {
             let text = self.engine.checked_injection(&request.message)?;
             if self.remember(caller, &session_key, &text).await? {
                 if run.inject(&text) {

@@ -235,6 +235,10 @@ impl Engine {
             self.sessions.open(caller.tenant, &new, self.clock.now()),
             self.tools.offer(caller.tenant, &agent_policy, provider.name()),
         )?;
+        // Whoever asks for a run looks first, but somebody else may have opened the conversation since.
+        if session.user_id != *caller.user {
+            return Err(Error::forbidden("this session belongs to another user"));
+        }
         let past = self.past(&request, &session).await?;
         if !request.stored {
             let said = ChatMessage { created_at: Some(self.clock.now()), ..ChatMessage::new(MessageRole::User, request.message.clone()) };
