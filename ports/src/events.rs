@@ -1,21 +1,38 @@
 //! What happened, for whoever listens: WebSocket clients, caches, other replicas.
 
-use crate::TenantId;
+use crate::{Result, TenantId};
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
+use uuid::Uuid;
 
 /// Something that happened in a tenant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Whose it is. Nobody else sees it.
     pub tenant: TenantId,
     /// `agent`, `session.updated`, ….
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The user it concerns; non-admins see only events of their own user, or of none.
     pub user: Option<Arc<str>>,
     /// What clients get.
     pub payload: Arc<Value>,
+}
+
+impl Event {
+    /// An event that concerns the whole tenant.
+    #[must_use]
+    pub fn new(tenant: TenantId, name: &'static str, payload: Value) -> Self {
+        Self { tenant, name: Cow::Borrowed(name), user: None, payload: Arc::new(payload) }
+    }
+
+    /// The same event, concerning this user; "" is nobody in particular.
+    #[must_use]
+    pub fn of_user(mut self, user: &str) -> Self {
+        self.user = (!user.is_empty()).then(|| user.into());
+        self
+    }
 }
 
 /// Carries events to all listeners of this process and of the other replicas.
@@ -25,6 +42,8 @@ pub trait EventBus: Send + Sync {
     fn publish(&self, event: Event);
     /// Listens from now on.
     fn subscribe(&self) -> Box<dyn EventStream>;
+    /// Sends off what is still waiting for other replicas.
+    async fn flush(&self) {}
 }
 
 /// What a listener hears.
@@ -39,8 +58,51 @@ pub trait EventStream: Send {
 pub enum Heard {
     /// An event.
     Event(Event),
-    /// The listener was too slow and missed this many.
+    /// The listener was too slow and missed this many; 0 if nobody knows how many.
     Missed(u64),
     /// The bus is gone.
     Closed,
+}
+
+/// Events of one replica, sent together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The replica that sent them.
+    pub origin: Uuid,
+    /// Their number: the replica's batches are numbered 1, 2, 3, … without gaps.
+    pub seq: i64,
+    /// The events, as JSON.
+    pub events: String,
+}
+
+/// Carries batches of events between replicas.
+#[async_trait]
+pub trait EventRelay: Send + Sync {
+    /// Stores a batch, and wakes the other replicas. One that is stored already, because the answer to an earlier attempt got
+    /// lost, stays as it is; that is no error, or `AlreadyExists`.
+    async fn send(&self, batch: &Batch) -> Result<()>;
+
+    /// Begins to listen for [`EventRelay::send`] of other replicas. A wake-up that was sent after this returned is not lost
+    /// until [`Wakes::next`] fails.
+    async fn listen(&self) -> Result<Box<dyn Wakes>>;
+
+    /// The newest number of each replica that has batches stored.
+    async fn newest(&self) -> Result<Vec<(Uuid, i64)>>;
+
+    /// The batches of other replicas than `own` that are newer than `known`, by replica and number, at most `limit`. Of a replica
+    /// that is not in `known`, all.
+    async fn newer(&self, own: Uuid, known: &[(Uuid, i64)], limit: i64) -> Result<Vec<Batch>>;
+
+    /// Removes batches that are older than ten minutes.
+    async fn prune(&self) -> Result<()>;
+}
+
+/// Wake-ups.
+#[async_trait]
+pub trait Wakes: Send {
+    /// Waits for a wake-up.
+    ///
+    /// # Errors
+    /// `Unavailable` if the line is dead; listen again.
+    async fn next(&mut self) -> Result<()>;
 }

@@ -61,6 +61,28 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Admin, Self::Write, Self::Approvals, Self::Pairing, Self::Provision, Self::Read];
+
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "operator.admin",
+            Self::Write => "operator.write",
+            Self::Approvals => "operator.approvals",
+            Self::Pairing => "operator.pairing",
+            Self::Provision => "operator.provision",
+            Self::Read => "operator.read",
+        }
+    }
+
+    /// The scope with this wire name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+
     /// The role that a key with these scopes acts in. A key never is an owner.
     #[must_use]
     pub fn role(scopes: &[Self]) -> Role {

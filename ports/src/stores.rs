@@ -1,8 +1,9 @@
 //! All stores of one database.
 
 use crate::{
-    Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, builtin_tools::BuiltinToolStore, providers::ProviderStore,
-    secrets::SecretStore, sessions::SessionStore, system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore,
+    Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, builtin_tools::BuiltinToolStore, config_permissions::ConfigPermissionStore,
+    pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore, sessions::SessionStore, system_configs::SystemConfigStore,
+    tenants::TenantStore, traces::TraceStore,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ pub struct Stores {
     pub traces: Arc<dyn TraceStore>,
     pub activity: Arc<dyn ActivityStore>,
     pub builtin_tools: Arc<dyn BuiltinToolStore>,
+    pub pairing: Arc<dyn PairingStore>,
+    pub config_permissions: Arc<dyn ConfigPermissionStore>,
+    pub sealed: Arc<dyn SealedRows>,
     pub database: Arc<dyn Database>,
 }
 

@@ -194,3 +194,9 @@ pub trait TraceStore: Send + Sync {
     /// Deletes at most `limit` traces made before `before`, with their spans. Answers with how many it deleted.
     async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64>;
 }
+
+/// Sends finished traces to another system as well.
+pub trait TraceExporter: Send + Sync {
+    /// Takes a trace that has ended, with all its spans. Never waits: what cannot be taken is dropped and counted.
+    fn export(&self, trace: &Trace, spans: &[Span]);
+}

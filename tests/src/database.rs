@@ -89,7 +89,8 @@ pub async fn open_sqlite(path: &Path) -> Stores {
 
 /// Opens the PostgreSQL database behind `dsn`, as the gateway does.
 pub async fn open_postgres(dsn: &str, migrate: bool) -> Stores {
-    goclaw_postgres::open(PostgresOptions { dsn: SecretString::from(dsn), max_connections: 8, migrate }).await.expect("the PostgreSQL database opens")
+    let options = PostgresOptions { dsn: SecretString::from(dsn), max_connections: 8, migrate, fallback_limiter: None };
+    goclaw_postgres::open(options).await.expect("the PostgreSQL database opens").stores
 }
 
 /// A database on the test server.

@@ -13,7 +13,7 @@ use goclaw_ports::{
     sealer::Sealed,
     sessions::{ChatMessage, MessageRole, NewSession, Session},
     stores::Stores,
-    tenants::{Tenant, TenantStatus},
+    tenants::{Member, MemberRole, Tenant, TenantStatus},
     traces::{Span, Trace, TraceStatus},
 };
 use serde_json::{Value, json};
@@ -60,6 +60,21 @@ pub fn tenant(slug: &str) -> Tenant {
         slug: slug.to_owned(),
         status: TenantStatus::Active,
         settings: JsonObject::new(),
+        created_at: at(0),
+        updated_at: at(0),
+    }
+}
+
+/// A membership without a display name, made at `at(0)`.
+#[must_use]
+pub fn member(tenant: TenantId, user: &str, role: MemberRole) -> Member {
+    Member {
+        id: Uuid::now_v7(),
+        tenant_id: tenant,
+        user_id: user.to_owned(),
+        display_name: None,
+        role,
+        metadata: JsonObject::new(),
         created_at: at(0),
         updated_at: at(0),
     }
@@ -285,6 +300,11 @@ pub async fn add_tenant(stores: &Stores, slug: &str) -> TenantId {
     let tenant = tenant(slug);
     stores.tenants.insert(&tenant).await.expect("the tenant is stored");
     tenant.id
+}
+
+/// Makes `user` a member of the tenant.
+pub async fn add_member(stores: &Stores, tenant: TenantId, user: &str, role: MemberRole) {
+    stores.tenants.put_member(tenant, &member(tenant, user, role)).await.expect("the member is stored");
 }
 
 /// Stores an API key with these scopes and answers with the raw key.

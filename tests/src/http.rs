@@ -99,6 +99,12 @@ impl Http {
         self.header("X-GoClaw-Tenant-Id", tenant)
     }
 
+    /// On behalf of this person in a channel.
+    #[must_use]
+    pub fn sender(self, sender: &str) -> Self {
+        self.header("X-GoClaw-Sender-Id", sender)
+    }
+
     /// Without this header.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
@@ -124,6 +130,11 @@ impl Http {
     /// `PUT path` with a JSON body.
     pub async fn put(&self, path: &str, body: &Value) -> Reply {
         self.send("PUT", path, "application/json", body.to_string().into_bytes()).await
+    }
+
+    /// `PATCH path` with a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Reply {
+        self.send("PATCH", path, "application/json", body.to_string().into_bytes()).await
     }
 
     /// Any request. No body is sent if `content_type` is "".

@@ -66,6 +66,8 @@ pub struct Setup {
 struct Place {
     dir: TempDir,
     database: Option<PostgresDatabase>,
+    /// Whether the database belongs to another gateway, which removes it.
+    borrowed: bool,
 }
 
 impl Place {
@@ -87,7 +89,7 @@ impl Drop for Place {
             let log = fs::read_to_string(self.log()).unwrap_or_default();
             eprintln!("--- what the gateway wrote ---\n{log}--- end ---");
         }
-        if let Some(database) = self.database.take() {
+        if let Some(database) = self.database.take().filter(|_| !self.borrowed) {
             database.remove_blocking();
         }
     }
@@ -133,7 +135,7 @@ impl Setup {
             "gateway": {"rate_limit_rpm": 0},
             "tools": {"rate_limit_per_hour": 0},
         });
-        Self { llm, place: Place { dir, database }, environment, config, seeded: None }
+        Self { llm, place: Place { dir, database, borrowed: false }, environment, config, seeded: None }
     }
 
     /// Sets a variable.
@@ -217,6 +219,33 @@ impl Server {
     /// Starts a gateway with an empty database.
     pub async fn start(edition: Edition) -> Self {
         Setup::new(edition).await.start().await
+    }
+
+    /// Starts a second gateway beside this one: the same database, encryption key, token, upstream and configuration, but a port
+    /// and files of its own. It has to be dropped first, since the database goes with this one. Changes of the environment
+    /// ([`Self::set_env`]) are taken over.
+    ///
+    /// # Panics
+    /// In the lite edition: its database belongs to one process.
+    pub async fn twin(&self) -> Self {
+        self.twin_with(&[]).await
+    }
+
+    /// The same, with these variables set otherwise.
+    pub async fn twin_with(&self, changes: &[(&str, &str)]) -> Self {
+        let database = self.place.database.clone().expect("two gateways share a database in the standard edition only");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let mut environment = self.environment.clone();
+        for (name, file) in [("GOCLAW_CONFIG", "config.json5"), ("GOCLAW_DATA_DIR", "data"), ("GOCLAW_WORKSPACE", "workspace")] {
+            environment.insert(name.to_owned(), path(file));
+        }
+        environment.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        fs::copy(self.dir().join("config.json5"), dir.path().join("config.json5")).expect("the configuration is copied");
+        let place = Place { dir, database: Some(database), borrowed: true };
+        let mut twin = Self { llm: self.llm.clone(), child: None, port: 0, environment, place };
+        twin.launch().await;
+        twin
     }
 
     /// A client without credentials.
@@ -386,7 +415,8 @@ impl Server {
         attempts.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             attempts.tick().await;
-            if is_healthy(self.port).await {
+            // Another process may have taken the port: only a gateway that says so listens there.
+            if is_healthy(self.port).await && self.log().contains(&format!("listens on http://127.0.0.1:{}", self.port)) {
                 return true;
             }
             let child = self.child.as_mut().expect("the gateway was started");

@@ -165,6 +165,14 @@ impl WsClient {
         self.closed.flatten()
     }
 
+    /// Waits until the server closes the connection with this code.
+    ///
+    /// # Panics
+    /// If it closes with another, or without one.
+    pub async fn expect_closed_code(&mut self, code: u16) {
+        assert_eq!(self.wait_for_close().await, Some(code), "the code of the close frame");
+    }
+
     /// Closes the connection.
     pub async fn close(mut self) {
         drop(within("the close frame to be sent", self.socket.close(None)).await);

@@ -26,6 +26,11 @@ impl Server {
         Ok(Self { config, tls: MakeRustlsConnect::new(tls_config().map_err(Error::internal)?) })
     }
 
+    /// Where it is and who connects.
+    pub(crate) fn config(&self) -> &tokio_postgres::Config {
+        &self.config
+    }
+
     /// A new connection on which `setup` was run. It is closed when it is dropped.
     pub(crate) async fn connect(&self, setup: &str) -> ConnectionResult<AsyncPgConnection> {
         let connecting = async {

@@ -25,6 +25,7 @@ impl Database for Postgres {
     }
 
     async fn close(&self) {
+        self.background().end().await;
         self.release();
     }
 }

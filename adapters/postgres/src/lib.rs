@@ -8,15 +8,22 @@
 mod activity;
 mod agents;
 mod api_keys;
+mod background;
 mod builtin_tools;
+mod config_permissions;
 mod connect;
 mod database;
 mod error;
 mod json;
+mod limiter;
+mod maintenance;
 mod migrations;
+mod pairing;
 mod pool;
 mod providers;
+mod relay;
 mod schema;
+mod sealed;
 mod secrets;
 mod sessions;
 mod statement;
@@ -24,16 +31,18 @@ mod system_configs;
 mod tenants;
 mod traces;
 
+pub use maintenance::{Inspection, client_environment, drop_schema, drop_script, grant_script, inspect};
 pub use migrations::{migrate, schema_version};
 
 use connect::Server;
-use goclaw_ports::{Result, stores::Stores};
+use goclaw_ports::{Result, events::EventRelay, limits::RateLimiter, stores::Stores};
+use limiter::Limiter;
 use pool::Postgres;
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// How to reach the database and how much to ask of it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PostgresOptions {
     /// `postgres://user:password@host:port/database?sslmode=…`, or libpq's `key=value` form. `sslmode` is `disable`,
     /// `prefer` (the default), `require` or `verify-full`; whenever TLS is spoken, the server's certificate is verified.
@@ -42,14 +51,37 @@ pub struct PostgresOptions {
     pub max_connections: u32,
     /// Whether to bring the schema up to date first.
     pub migrate: bool,
+    /// Decides about rate limits while the database cannot; without it, nothing is limited then.
+    pub fallback_limiter: Option<Arc<dyn RateLimiter>>,
 }
 
-/// Opens the database and gives its stores. Must be called on the runtime that the connections are to live on.
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions")
+            .field("dsn", &self.dsn)
+            .field("max_connections", &self.max_connections)
+            .field("migrate", &self.migrate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An open database. [`goclaw_ports::stores::Database::close`] closes all of it.
+pub struct Opened {
+    /// What is kept in it.
+    pub stores: Stores,
+    /// Carries events to the other processes that have it open.
+    pub relay: Arc<dyn EventRelay>,
+    /// Rate limits that all processes share that have it open. If it cannot say within a second, [`PostgresOptions::fallback_limiter`]
+    /// decides, for five seconds at a time.
+    pub limiter: Arc<dyn RateLimiter>,
+}
+
+/// Opens the database. Must be called on the runtime that the connections are to live on.
 ///
 /// # Errors
 /// `Invalid` for a malformed DSN, `Unavailable` if the server cannot be reached, and `Precondition` if the schema is
 /// newer than this build, if it is older and `migrate` is off, or if the user lacks a right that a migration needs.
-pub async fn open(options: PostgresOptions) -> Result<Stores> {
+pub async fn open(options: PostgresOptions) -> Result<Opened> {
     let server = Server::new(&options.dsn)?;
     if options.migrate {
         migrations::run(&server).await?;
@@ -57,7 +89,8 @@ pub async fn open(options: PostgresOptions) -> Result<Stores> {
         migrations::check(&server).await?;
     }
     let store = Arc::new(Postgres::new(server, options.max_connections));
-    Ok(Stores {
+    let limiter = Arc::new(Limiter::new(store.clone(), options.fallback_limiter));
+    let stores = Stores {
         tenants: store.clone(),
         api_keys: store.clone(),
         agents: store.clone(),
@@ -68,6 +101,10 @@ pub async fn open(options: PostgresOptions) -> Result<Stores> {
         traces: store.clone(),
         activity: store.clone(),
         builtin_tools: store.clone(),
-        database: store,
-    })
+        pairing: store.clone(),
+        config_permissions: store.clone(),
+        sealed: store.clone(),
+        database: store.clone(),
+    };
+    Ok(Opened { stores, relay: store, limiter })
 }

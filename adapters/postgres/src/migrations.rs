@@ -18,7 +18,7 @@ use secrecy::SecretString;
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations-postgres");
 
 /// Migrators of all replicas wait for each other on this advisory lock ("goclaw" in ASCII), at most five minutes.
-const LOCK: &str = "set lock_timeout = '300s'; select pg_advisory_lock(113668023640439)";
+pub(crate) const LOCK: &str = "set lock_timeout = '300s'; select pg_advisory_lock(113668023640439)";
 
 /// Brings the schema up to date and answers with the names of the migrations that were run, oldest first. Two at once
 /// are safe: the second waits and finds nothing left to do.
@@ -84,7 +84,7 @@ fn refuse_newer(version: i64) -> Result<()> {
 }
 
 /// The number of the newest migration that this build has.
-fn newest() -> Result<i64> {
+pub(crate) fn newest() -> Result<i64> {
     let migrations = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(Error::internal)?;
     Ok(migrations.iter().filter_map(|migration| migration.name().version().to_string().parse().ok()).max().unwrap_or(0))
 }
@@ -115,7 +115,7 @@ pub(crate) async fn current(mut connection: &AsyncPgConnection) -> Result<i64> {
     Ok(newest.and_then(|newest| newest.version).unwrap_or(0))
 }
 
-async fn connect(server: &Server) -> Result<AsyncPgConnection> {
+pub(crate) async fn connect(server: &Server) -> Result<AsyncPgConnection> {
     server.connect("select 1").await.map_err(|error| match error {
         ConnectionError::CouldntSetupConfiguration(error) => Failure::from(error).into(),
         error => Error::unavailable(DATABASE).because(error),

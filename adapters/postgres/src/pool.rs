@@ -1,6 +1,7 @@
 //! Pooled connections, each working in one database role, and statements on them.
 
 use crate::{
+    background::Background,
     connect::{CONNECT_TIMEOUT, Server},
     error::{DATABASE, Failure},
 };
@@ -16,7 +17,7 @@ use futures_util::{FutureExt, future};
 use goclaw_ports::{Error, Result, TenantId};
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,15 +33,32 @@ diesel::define_sql_function! {
 pub(crate) struct Postgres {
     tenant: RolePool,
     engine: RolePool,
+    server: Server,
+    background: Background,
 }
 
 impl Postgres {
     /// Pools of `max_connections` together. None is opened before it is needed.
     pub(crate) fn new(server: Server, max_connections: u32) -> Self {
         let max = max_connections.max(2);
-        // The methods that cross tenants are few and cached by their callers.
-        let engine = (max / 5).clamp(1, 10);
-        Self { tenant: RolePool::new(server.clone(), "goclaw_tenant", max - engine), engine: RolePool::new(server, "goclaw_engine", engine) }
+        // Of what crosses tenants, rate limits and events are short, and the rest is cached by its callers.
+        let engine = (max / 4).clamp(1, 16);
+        Self {
+            tenant: RolePool::new(server.clone(), "tenant", max - engine),
+            engine: RolePool::new(server.clone(), "engine", engine),
+            server,
+            background: Background::default(),
+        }
+    }
+
+    /// For connections outside the pools.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The tasks that end with the database.
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
     }
 
     /// A connection that sees this tenant's rows only.
@@ -71,6 +89,7 @@ impl Postgres {
 }
 
 struct RolePool {
+    name: &'static str,
     pool: RwLock<Option<Pool<AsyncPgConnection>>>,
     /// One for each connection. Callers wait here, first come, first served: the pool itself lets newcomers overtake
     /// those who wait, until they time out.
@@ -80,11 +99,12 @@ struct RolePool {
 type Pooled = PooledConnection<'static, AsyncPgConnection>;
 
 impl RolePool {
-    fn new(server: Server, role: &'static str, size: u32) -> Self {
+    /// Connections in the role `goclaw_` and `name`.
+    fn new(server: Server, name: &'static str, size: u32) -> Self {
         let mut config = ManagerConfig::default();
         config.custom_setup = Box::new(move |_| {
             let server = server.clone();
-            async move { set_up(&server, role).await.inspect_err(|error| tracing::warn!(%error, "cannot connect to the database")) }.boxed()
+            async move { set_up(&server, name).await.inspect_err(|error| tracing::warn!(%error, "cannot connect to the database")) }.boxed()
         });
         // A connection that the server closed is known to be closed without asking it.
         config.recycling_method = RecyclingMethod::CustomFunction(Box::new(|connection: &mut AsyncPgConnection| {
@@ -93,10 +113,17 @@ impl RolePool {
         }));
         let manager = AsyncDieselConnectionManager::new_with_config("", config);
         let pool = Pool::builder().max_size(size).connection_timeout(CONNECT_TIMEOUT).build_unchecked(manager);
-        Self { pool: RwLock::new(Some(pool)), turns: Arc::new(Semaphore::new(size as usize)) }
+        Self { name, pool: RwLock::new(Some(pool)), turns: Arc::new(Semaphore::new(size as usize)) }
     }
 
     async fn get(&self) -> Result<(Pooled, OwnedSemaphorePermit)> {
+        let asked = Instant::now();
+        let taken = self.take().await;
+        metrics::histogram!("goclaw_db_pool_wait_seconds", "pool" => self.name).record(asked.elapsed());
+        taken
+    }
+
+    async fn take(&self) -> Result<(Pooled, OwnedSemaphorePermit)> {
         let unavailable = |cause: String| Error::unavailable(DATABASE).because(cause);
         let turn = tokio::time::timeout(CONNECT_TIMEOUT, self.turns.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| unavailable("every connection is busy".into()))?.map_err(|error| unavailable(error.to_string()))?;
@@ -111,8 +138,8 @@ impl RolePool {
     }
 }
 
-async fn set_up(server: &Server, role: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
-    let setup = format!("set role {role}; set statement_timeout = '30s'; set lock_timeout = '15s'; set idle_in_transaction_session_timeout = '60s'");
+async fn set_up(server: &Server, name: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let setup = format!("set role goclaw_{name}; set statement_timeout = '30s'; set lock_timeout = '15s'; set idle_in_transaction_session_timeout = '60s'");
     let connection = server.connect(&setup).await?;
     // Prepared now, so that it is always sent ahead of the statement it belongs to.
     set_tenant("", false).execute(&mut &connection).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
@@ -174,7 +201,10 @@ pub(crate) async fn enter(connection: &mut AsyncPgConnection, tenant: TenantId) 
     set_tenant(&tenant.to_string(), true).execute(connection).await.map(drop)
 }
 
-/// The outcome, or [`Failure::Timeout`] if there is none in time.
+/// The outcome of a statement or a transaction, or [`Failure::Timeout`] if there is none in time.
 pub(crate) async fn within<T>(work: impl Future<Output = Result<T, Failure>> + Send) -> Result<T, Failure> {
-    tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or(Err(Failure::Timeout))
+    let begun = Instant::now();
+    let outcome = tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or(Err(Failure::Timeout));
+    metrics::histogram!("goclaw_db_statement_seconds").record(begun.elapsed());
+    outcome
 }

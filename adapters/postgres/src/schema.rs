@@ -19,6 +19,9 @@ diesel::table! {
         role -> Text,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        id -> Uuid,
+        display_name -> Nullable<Text>,
+        metadata -> Jsonb,
     }
 }
 
@@ -282,4 +285,51 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    pairing_requests (code) {
+        code -> Text,
+        tenant_id -> Uuid,
+        sender -> Text,
+        channel -> Text,
+        chat_id -> Text,
+        account_id -> Text,
+        user_id -> Text,
+        counted_as -> Text,
+        metadata -> Jsonb,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    paired_devices (tenant_id, channel, sender) {
+        tenant_id -> Uuid,
+        sender -> Text,
+        channel -> Text,
+        chat_id -> Text,
+        user_id -> Text,
+        paired_by -> Text,
+        metadata -> Jsonb,
+        paired_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    agent_config_permissions (tenant_id, agent_id, scope, config_type, user_id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        agent_id -> Uuid,
+        scope -> Text,
+        config_type -> Text,
+        user_id -> Text,
+        permission -> Text,
+        granted_by -> Text,
+        metadata -> Jsonb,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(agents, agent_shares, sessions, session_messages);
+diesel::allow_tables_to_appear_in_same_query!(tenants, tenant_users);

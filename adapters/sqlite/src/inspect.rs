@@ -30,20 +30,45 @@ fn look(path: &Path, thorough: bool) -> Result<Inspection, Failure> {
     let _lock = DatabaseLock::take(path)?;
     let connection = open_reader(path)?;
     let problems = if thorough { problems(&connection)? } else { Vec::new() };
+    Ok(Inspection { schema_version: schema_version(&connection)?, newest_version: migrations::NEWEST, problems })
+}
+
+/// The number of the newest migration that was run on the database at `path`, 0 for none. The database may be in use: nothing is
+/// locked or changed.
+///
+/// # Errors
+/// `NotFound` if there is no file; `Internal` if it is no database.
+pub async fn schema_version_of(path: PathBuf) -> Result<i64> {
+    let asked = tokio::task::spawn_blocking(move || {
+        if !path.is_file() {
+            return Err(Error::not_found("database", path.display()).into());
+        }
+        schema_version(&open_reader(&path)?)
+    });
+    Ok(asked.await.map_err(Error::internal)??)
+}
+
+/// The number of the newest migration that was run, 0 for none.
+pub(crate) fn schema_version(connection: &Connection) -> Result<i64, Failure> {
     let migrated = connection.prepare("select 1 from sqlite_schema where name = 'schema_migrations'")?.exists([])?;
-    let schema_version = if migrated { migrations::version(&connection)? } else { 0 };
-    Ok(Inspection { schema_version, newest_version: migrations::NEWEST, problems })
+    Ok(if migrated { migrations::version(connection)? } else { 0 })
 }
 
 fn problems(connection: &Connection) -> Result<Vec<String>, Failure> {
-    let mut problems: Vec<String> = connection.prepare("pragma integrity_check")?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    problems.retain(|line| line != "ok");
+    let mut problems = damages(connection)?;
     let mut orphans = connection.prepare("pragma foreign_key_check")?;
     for orphan in orphans.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(2)?)))? {
         let (table, parent) = orphan?;
         problems.push(format!("a row of {table} refers to a row of {parent} that is not there"));
     }
     Ok(problems)
+}
+
+/// What SQLite's integrity check complains about.
+pub(crate) fn damages(connection: &Connection) -> Result<Vec<String>, Failure> {
+    let mut lines: Vec<String> = connection.prepare("pragma integrity_check")?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    lines.retain(|line| line != "ok");
+    Ok(lines)
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@
 mod activity;
 mod agents;
 mod api_keys;
+mod backup;
 mod builtin_tools;
+mod config_permissions;
 mod connection;
 mod database;
 mod failure;
@@ -18,8 +20,10 @@ mod filter;
 mod inspect;
 mod lock;
 mod migrations;
+mod pairing;
 mod providers;
 mod queue;
+mod sealed;
 mod secrets;
 mod sessions;
 mod system_configs;
@@ -29,7 +33,12 @@ mod tests;
 mod traces;
 mod values;
 
-pub use inspect::{Inspection, inspect};
+pub use backup::backup;
+pub use inspect::{Inspection, inspect, schema_version_of};
+pub use lock::DatabaseLock;
+
+/// The number of the newest migration that this build knows.
+pub const NEWEST_VERSION: i64 = migrations::NEWEST;
 
 use database::Sqlite;
 use goclaw_ports::{Error, Result, stores::Stores};
@@ -66,6 +75,9 @@ pub async fn open(options: SqliteOptions) -> Result<Stores> {
         traces: database.clone(),
         activity: database.clone(),
         builtin_tools: database.clone(),
+        pairing: database.clone(),
+        config_permissions: database.clone(),
+        sealed: database.clone(),
         database,
     })
 }

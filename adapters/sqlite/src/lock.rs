@@ -14,12 +14,15 @@ use std::{
 
 /// The held lock. The system lets go of it when this is dropped, or when the process ends, however it ends.
 #[derive(Debug)]
-pub(crate) struct DatabaseLock {
+pub struct DatabaseLock {
     _file: Flock<File>,
 }
 
 impl DatabaseLock {
-    /// Takes the lock of the database at `path` and writes this process's id into its file.
+    /// Takes the lock of the database at `path` and writes this process's id into its file. The directory must be there.
+    ///
+    /// # Errors
+    /// `Precondition` if another process holds it (the message names the process and the lock file).
     pub fn take(path: &Path) -> Result<Self> {
         let lock_path = lock_path(path);
         // The file stays when the lock is gone: removing it would let two processes lock two files of this name.

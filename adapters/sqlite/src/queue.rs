@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{
     mpsc::{self, error::SendTimeoutError},
@@ -138,8 +138,18 @@ pub(crate) fn write(connection: &Connection, mut orders: mpsc::Receiver<Order>) 
                 next = orders.try_recv().ok();
             }
         }
+        metrics::gauge!("goclaw_db_queue_length").set(count(batch.len() + orders.len()));
+        metrics::histogram!("goclaw_db_commit_jobs").record(count(batch.len()));
+        let started = Instant::now();
         commit(connection, &mut batch);
+        metrics::histogram!("goclaw_db_commit_seconds").record(started.elapsed());
+        metrics::gauge!("goclaw_db_queue_length").set(count(orders.len()));
     }
+}
+
+/// A queue's length, for a metric.
+fn count(jobs: usize) -> u32 {
+    u32::try_from(jobs).unwrap_or(u32::MAX)
 }
 
 /// The life of a reading thread: until the queue is closed, takes one job after the other.
@@ -148,7 +158,9 @@ pub(crate) fn read(connection: &Connection, orders: &Mutex<mpsc::Receiver<Order>
         match next(orders) {
             Some(Order::Run(job)) if job.is_abandoned() => {}
             Some(Order::Run(mut job)) => {
+                let started = Instant::now();
                 job.run(connection);
+                metrics::histogram!("goclaw_db_read_seconds").record(started.elapsed());
                 job.answer(None);
             }
             Some(Order::Close) => {}

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Result, TenantId,
-    tenants::{Tenant, TenantStatus, TenantStore},
+    tenants::{Member, MemberRole, Tenant, TenantPatch, TenantStatus, TenantStore},
 };
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
     Ok(Tenant {
@@ -23,6 +23,26 @@ fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })
+}
+
+fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
+    Ok(Member {
+        id: row.id("id")?,
+        tenant_id: row.id("tenant_id")?,
+        user_id: row.get("user_id")?,
+        display_name: row.get("display_name")?,
+        role: row.named("role", MemberRole::parse)?,
+        metadata: row.json("metadata")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+fn role(connection: &Connection, id: TenantId, user: &str) -> rusqlite::Result<Option<MemberRole>> {
+    connection
+        .prepare_cached("select role from tenant_users where tenant_id = ?1 and user_id = ?2")?
+        .query_row(params![Text(id), user], |row| row.named("role", MemberRole::parse))
+        .optional()
 }
 
 #[async_trait]
@@ -44,6 +64,18 @@ impl TenantStore for Sqlite {
         .await
     }
 
+    async fn all_tenants_memberships(&self, user: &str) -> Result<Vec<(Tenant, MemberRole)>> {
+        let user = user.to_owned();
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "select t.*, m.role from tenant_users m join tenants t on t.id = m.tenant_id where m.user_id = ?1 order by t.created_at, t.id",
+            )?;
+            let membership = |row: &Row<'_>| Ok((tenant(row)?, row.named("role", MemberRole::parse)?));
+            Ok(statement.query_map([user], membership)?.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+    }
+
     async fn insert(&self, new: &Tenant) -> Result<()> {
         let new = new.clone();
         self.write(move |connection| {
@@ -56,47 +88,80 @@ impl TenantStore for Sqlite {
         .await
     }
 
-    async fn set_status(&self, id: TenantId, status: TenantStatus, now: DateTime<Utc>) -> Result<bool> {
+    async fn update(&self, id: TenantId, patch: &TenantPatch, now: DateTime<Utc>) -> Result<Option<Tenant>> {
+        let TenantPatch { name, status, settings } = patch.clone();
         self.write(move |connection| {
-            let changed = connection.prepare_cached("update tenants set status = ?2, updated_at = ?3 where id = ?1")?.execute(params![
-                Text(id),
-                status.as_str(),
-                Time(now)
-            ])?;
-            Ok(changed > 0)
+            let mut statement = connection.prepare_cached(
+                "update tenants set name = coalesce(?2, name), status = coalesce(?3, status), settings = coalesce(?4, settings), updated_at = ?5
+                 where id = ?1 returning *",
+            )?;
+            let parameters = params![Text(id), name, status.map(TenantStatus::as_str), settings.map(Json), Time(now)];
+            let mut changed = statement.query_map(parameters, tenant)?;
+            Ok(changed.next().transpose()?)
         })
         .await
     }
 
-    async fn member_role(&self, id: TenantId, user: &str) -> Result<Option<String>> {
+    async fn member_role(&self, id: TenantId, user: &str) -> Result<Option<MemberRole>> {
         let user = user.to_owned();
+        self.read(move |connection| Ok(role(connection, id, &user)?)).await
+    }
+
+    async fn members(&self, id: TenantId) -> Result<Vec<Member>> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached("select role from tenant_users where tenant_id = ?1 and user_id = ?2")?;
-            Ok(statement.query_row(params![Text(id), user], |row| row.get(0)).optional()?)
+            let mut statement = connection.prepare_cached("select * from tenant_users where tenant_id = ?1 order by created_at, id")?;
+            Ok(statement.query_map([Text(id)], member)?.collect::<rusqlite::Result<_>>()?)
         })
         .await
     }
 
-    async fn put_member(&self, id: TenantId, user: &str, role: &str, now: DateTime<Utc>) -> Result<()> {
-        let (user, role) = (user.to_owned(), role.to_owned());
+    async fn search_members(&self, id: TenantId, text: &str, limit: i64) -> Result<Vec<Member>> {
+        // As `lower` does: letters outside ASCII stay as they are.
+        let text = text.to_ascii_lowercase();
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "select * from tenant_users
+                 where tenant_id = ?1 and (instr(lower(user_id), ?2) > 0 or instr(lower(coalesce(display_name, '')), ?2) > 0)
+                 order by created_at, id limit ?3",
+            )?;
+            Ok(statement.query_map(params![Text(id), text, limit.max(0)], member)?.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+    }
+
+    async fn put_member(&self, id: TenantId, new: &Member) -> Result<Option<MemberRole>> {
+        let new = new.clone();
         self.write(move |connection| {
+            let before = role(connection, id, &new.user_id)?;
             connection
                 .prepare_cached(
-                    "insert into tenant_users (tenant_id, user_id, role, created_at, updated_at) values (?1, ?2, ?3, ?4, ?4)
-                     on conflict do update set role = excluded.role, updated_at = excluded.updated_at",
+                    "insert into tenant_users (id, tenant_id, user_id, display_name, role, metadata, created_at, updated_at)
+                     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                     on conflict (tenant_id, user_id) do update set role = excluded.role, updated_at = excluded.updated_at",
                 )?
-                .execute(params![Text(id), user, role, Time(now)])
+                .execute(params![
+                    Text(new.id),
+                    Text(id),
+                    new.user_id,
+                    new.display_name,
+                    new.role.as_str(),
+                    Json(&new.metadata),
+                    Time(new.created_at),
+                    Time(new.updated_at)
+                ])
+                .unless_exists("member", new.id)
                 .unless_missing("tenant", id)?;
-            Ok(())
+            Ok(before)
         })
         .await
     }
 
-    async fn remove_member(&self, id: TenantId, user: &str) -> Result<bool> {
+    async fn remove_member(&self, id: TenantId, user: &str) -> Result<Option<MemberRole>> {
         let user = user.to_owned();
         self.write(move |connection| {
-            let mut statement = connection.prepare_cached("delete from tenant_users where tenant_id = ?1 and user_id = ?2")?;
-            Ok(statement.execute(params![Text(id), user])? > 0)
+            let mut statement = connection.prepare_cached("delete from tenant_users where tenant_id = ?1 and user_id = ?2 returning role")?;
+            let mut removed = statement.query_map(params![Text(id), user], |row| row.named("role", MemberRole::parse))?;
+            Ok(removed.next().transpose()?)
         })
         .await
     }

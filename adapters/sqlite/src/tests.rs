@@ -1,6 +1,7 @@
 //! The database as a whole, and each store's statements.
 
 mod agents;
+mod backup;
 mod opening;
 mod sessions;
 mod small_stores;

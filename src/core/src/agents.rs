@@ -9,7 +9,7 @@ use crate::{
     caller::{Access, Caller},
     context_files,
     runs::Runs,
-    settings::{LiveSettings, Settings},
+    settings::{Settings, TenantSettings},
     workspace,
 };
 use goclaw_ports::{
@@ -29,7 +29,7 @@ pub const DEFAULT_KEY: &str = "default";
 /// What may be done with agents.
 pub struct Agents {
     pub(crate) store: Arc<dyn AgentStore>,
-    pub(crate) settings: Arc<LiveSettings>,
+    pub(crate) settings: Arc<TenantSettings>,
     pub(crate) audit: Audit,
     pub(crate) runs: Arc<Runs>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -93,11 +93,11 @@ impl Agents {
     pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<Agent> {
         caller.require(Role::Admin, Access::Manage, "/v1/agents")?;
         let owner = caller.named_user()?.to_owned();
-        let settings = self.settings.get();
         let tenant = match new.tenant_id {
             Some(tenant) if caller.role == Role::Owner => tenant,
             _ => caller.tenant,
         };
+        let settings = self.settings.of(tenant).await?;
         let agent = new.into_agent(tenant, owner, &settings, AgentId(self.ids.row()), self.clock.now())?;
         check_workspace(caller, &settings, &agent.workspace)?;
         if tenant == TenantId::MASTER && agent.agent_key == "tenants" {
@@ -132,7 +132,8 @@ impl Agents {
         let agent = self.owned(caller, id, "change").await?;
         let patch = update.into_patch()?;
         if let Some(workspace) = &patch.workspace {
-            check_workspace(caller, &self.settings.get(), workspace)?;
+            let settings = self.settings.of(caller.tenant).await?;
+            check_workspace(caller, &settings, workspace)?;
         }
         let files = self.renamed_identity(caller.tenant, &agent, &patch).await?;
         let updated = self.store.update(caller.tenant, agent.id, &patch, &files, self.clock.now()).await?;

@@ -1,39 +1,50 @@
 //! Who is there: from a token to a [`Caller`].
 
+mod admit;
+mod known;
+
+pub(crate) use known::Known;
+
 use crate::{
+    audit::Audit,
     caller::{Caller, Locale},
+    coherence::{Change, Forget},
+    pairing::{Pairing, Waiting},
     settings::{LiveSettings, Settings},
 };
+use admit::Credential;
+use chrono::{DateTime, Utc};
 use goclaw_ports::{
-    ApiKeyId, Error, ErrorKind, Result, TenantId,
-    api_keys::{ApiKey, ApiKeyStore},
+    Error, ErrorKind, Result, TenantId,
+    api_keys::ApiKeyStore,
     clock::Clock,
     limits::{Quota, RateLimiter},
     message,
-    roles::{Role, Scope},
+    pairing::PairingStore,
+    roles::Role,
     tenants::{Tenant, TenantStatus, TenantStore},
 };
-use moka::future::Cache;
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::{net::IpAddr, sync::Arc, time::Duration};
-use subtle::ConstantTimeEq;
+use std::{fmt, net::IpAddr, sync::Arc};
 
 /// Longer user ids count as absent, in bytes.
 pub const MAX_USER_ID: usize = 255;
-/// How long a looked-up key or tenant is believed.
-const CACHE_TTL: Duration = Duration::from_secs(300);
-const TENANT_TTL: Duration = Duration::from_secs(30);
-/// How often one address may fail to authenticate.
+/// How often one network may fail to authenticate.
 const FAILED_AUTH: Quota = Quota { per_minute: 120, burst: 60 };
+/// How many failures of one network the audit log tells.
+const FAILED_AUTH_NOTES: Quota = Quota { per_minute: 5, burst: 5 };
 
 /// What a request brings along.
 #[derive(Debug, Clone, Copy)]
 pub struct Credentials<'a> {
     /// The bearer token.
     pub bearer: Option<&'a str>,
+    /// The secret of a paired browser.
+    pub sender: Option<&'a str>,
     /// The user they claim to act for; "" for none.
     pub user_id: &'a str,
     /// The tenant they ask for: an id or a slug.
@@ -45,7 +56,7 @@ pub struct Credentials<'a> {
 }
 
 /// The parameters of the WebSocket method `connect`; "" is absent.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the fields are the wire's")]
 pub struct ConnectParams {
@@ -67,7 +78,11 @@ pub enum Connected {
         caller: Box<Caller>,
         /// Their tenant.
         tenant: Box<Tenant>,
+        /// What that rests on.
+        grounds: Grounds,
     },
+    /// A browser that brought nothing: an admin is asked to let it in.
+    Pending(Waiting),
     /// A wrong token. Dashboards log out on an `ok` answer with role `viewer`, so they get that; the connection stays unauthenticated.
     Refused {
         /// The language they asked for.
@@ -77,221 +92,171 @@ pub enum Connected {
     },
 }
 
-/// Tells who is there.
-pub struct Authenticator {
-    settings: Arc<LiveSettings>,
-    tenants: Arc<dyn TenantStore>,
-    keys: Arc<dyn ApiKeyStore>,
-    clock: Arc<dyn Clock>,
-    limiter: Arc<dyn RateLimiter>,
-    known_keys: Cache<String, Option<Arc<ApiKey>>>,
-    known_tenants: Cache<String, Option<Arc<Tenant>>>,
+/// What an admission rests on, so that a connection that lasts can be asked about again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grounds {
+    /// The hash of the API key.
+    pub key_hash: Option<Arc<str>>,
+    /// The gateway token of then: what opened the gateway, or that nothing was needed.
+    pub token: Option<TokenMark>,
+    /// Whether it rests on the user's membership in the tenant.
+    pub membership: bool,
+    /// When it ends by itself.
+    pub until: Option<DateTime<Utc>>,
 }
 
-enum Credential {
-    GatewayToken,
-    Key(Arc<ApiKey>),
-    Development,
-    Wrong,
+/// What a gateway token is recognised by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenMark([u8; 32]);
+
+impl fmt::Debug for TokenMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenMark")
+    }
+}
+
+impl TokenMark {
+    fn of(settings: &Settings) -> Self {
+        let token = settings.gateway.token.as_ref().map_or("", ExposeSecret::expose_secret);
+        Self(Sha256::digest(token).into())
+    }
+}
+
+/// Tells who is there.
+pub struct Authenticator {
+    pub(crate) settings: Arc<LiveSettings>,
+    pub(crate) tenants: Arc<dyn TenantStore>,
+    pub(crate) keys: Arc<dyn ApiKeyStore>,
+    pub(crate) devices: Arc<dyn PairingStore>,
+    pub(crate) pairing: Arc<Pairing>,
+    pub(crate) audit: Audit,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limiter: Arc<dyn RateLimiter>,
+    pub(crate) known: Known,
 }
 
 impl Authenticator {
-    /// Looks up keys and tenants in these stores.
-    pub fn new(
-        settings: Arc<LiveSettings>,
-        tenants: Arc<dyn TenantStore>,
-        keys: Arc<dyn ApiKeyStore>,
-        clock: Arc<dyn Clock>,
-        limiter: Arc<dyn RateLimiter>,
-    ) -> Self {
-        Self {
-            settings,
-            tenants,
-            keys,
-            clock,
-            limiter,
-            known_keys: Cache::builder().max_capacity(10_000).time_to_live(CACHE_TTL).build(),
-            known_tenants: Cache::builder().max_capacity(10_000).time_to_live(TENANT_TTL).build(),
-        }
-    }
-
     /// Who sent an HTTP request.
     ///
     /// # Errors
     /// `Unauthorized`, `TenantRevoked`, `NotFound` for an unknown tenant, `RateLimited` after too many failures.
     pub async fn http(&self, credentials: Credentials<'_>) -> Result<Caller> {
-        match self.credential(credentials.bearer).await? {
-            Credential::Wrong => Err(self.failed(credentials.ip).await),
-            credential => Ok(self.caller(&credential, credentials, Role::Admin).await?.0),
-        }
+        let credential = match self.by_bearer(credentials.bearer).await? {
+            Some(credential) => credential,
+            None => match self.by_sender(credentials.sender).await? {
+                Some(credential) => credential,
+                None if self.is_open() => Credential::Development,
+                None => return Err(self.failed(&credentials).await),
+            },
+        };
+        Ok(self.admit(&credential, credentials, Role::Admin).await?.caller)
     }
 
     /// Who opened a WebSocket.
     ///
     /// # Errors
-    /// `Invalid` for a user id that is too long, `Unauthorized` without any credential, `TenantRevoked`, `RateLimited`.
-    pub async fn connect(&self, params: ConnectParams, ip: Option<IpAddr>) -> Result<Connected> {
+    /// `Invalid` for a user id that is too long, `TenantRevoked`, `RateLimited` after too many failures or while too many wait
+    /// to be paired, `Internal` if nobody can say whether a browser is paired.
+    pub async fn connect(&self, params: &ConnectParams, ip: Option<IpAddr>) -> Result<Connected> {
         if params.user_id.len() > MAX_USER_ID {
             return Err(Error::invalid(message::too_long("user_id", MAX_USER_ID)));
         }
         let locale = Locale::parse(&params.locale);
-        let bearer = Some(params.token.as_str()).filter(|token| !token.is_empty());
-        let credential = self.credential(bearer).await?;
-        if matches!(credential, Credential::Wrong) {
-            let refused = self.failed(ip).await;
-            if bearer.is_none() || refused.kind == ErrorKind::RateLimited {
-                return Err(refused);
-            }
-            return Ok(Connected::Refused { locale, user: params.user_id });
-        }
-        let tenant = [&params.tenant_id, &params.tenant_hint, &params.tenant_scope].into_iter().map(String::as_str).find(|hint| !hint.is_empty());
-        let credentials = Credentials { bearer, user_id: &params.user_id, tenant, locale, ip };
-        let (caller, tenant) = self.caller(&credential, credentials, Role::Operator).await?;
-        Ok(Connected::Authenticated { caller: Box::new(caller), tenant: Box::new(tenant) })
-    }
-
-    /// Forgets what is known of keys, so that a revoked one is refused at once.
-    pub fn forget_keys(&self) {
-        self.known_keys.invalidate_all();
-    }
-
-    async fn credential(&self, bearer: Option<&str>) -> Result<Credential> {
-        let settings = self.settings.get();
-        let configured = settings.gateway.token.as_ref();
-        if let (Some(token), Some(bearer)) = (configured, bearer)
-            && same(token.expose_secret(), bearer)
-        {
-            return Ok(Credential::GatewayToken);
-        }
-        if let Some(bearer) = bearer
-            && let Some(key) = self.key(bearer).await?
-        {
-            return Ok(Credential::Key(key));
-        }
-        Ok(if configured.is_none() { Credential::Development } else { Credential::Wrong })
-    }
-
-    async fn key(&self, bearer: &str) -> Result<Option<Arc<ApiKey>>> {
-        let hash = hash_of(bearer);
-        let known = self.known_keys.get(&hash).await;
-        let key = match known {
-            Some(key) => key,
-            None => {
-                let key = self.keys.all_tenants_find_by_hash(&hash).await?.map(Arc::new);
-                self.known_keys.insert(hash, key.clone()).await;
-                if let Some(key) = &key {
-                    self.note_use(key.tenant_id, key.id);
+        let (bearer, sender) = (given(&params.token), given(&params.sender_id));
+        let tenant = [&params.tenant_id, &params.tenant_hint, &params.tenant_scope].into_iter().find_map(|hint| given(hint));
+        let credentials = Credentials { bearer, sender, user_id: &params.user_id, tenant, locale, ip };
+        let credential = match self.by_bearer(bearer).await? {
+            Some(credential) => credential,
+            None if self.is_open() => Credential::Development,
+            None => match self.by_sender(sender).await? {
+                Some(credential) => credential,
+                None if bearer.is_none() => return self.pairing.request_browser(sender, &params.user_id, ip).await.map(Connected::Pending),
+                None => {
+                    let refused = self.failed(&credentials).await;
+                    if refused.kind == ErrorKind::RateLimited {
+                        return Err(refused);
+                    }
+                    return Ok(Connected::Refused { locale, user: params.user_id.clone() });
                 }
-                key
-            }
+            },
         };
-        let now = self.clock.now();
-        Ok(key.filter(|key| !key.revoked && key.expires_at.is_none_or(|end| now < end)))
+        let admitted = self.admit(&credential, credentials, Role::Operator).await?;
+        let caller = &admitted.caller;
+        let details = json!({"role": caller.role, "key": caller.key, "device": caller.device.as_deref()});
+        self.audit.note(caller.tenant, &caller.user, ip, "auth.login", ("auth", credential.name()), Some(details));
+        Ok(Connected::Authenticated { caller: Box::new(admitted.caller), tenant: Box::new(admitted.tenant), grounds: admitted.grounds })
     }
 
-    fn note_use(&self, tenant: Option<TenantId>, id: ApiKeyId) {
-        let (keys, now) = (self.keys.clone(), self.clock.now());
-        tokio::spawn(async move {
-            if let Err(error) = tokio::time::timeout(Duration::from_secs(5), keys.touch(tenant, id, now)).await.unwrap_or(Ok(())) {
-                tracing::warn!(%error, "noting the use of an API key failed");
-            }
-        });
+    /// Whether the gateway token is still the one that an admission rests on, if it rests on one.
+    #[must_use]
+    pub fn token_stands(&self, grounds: &Grounds) -> bool {
+        grounds.token.is_none_or(|mark| mark == TokenMark::of(&self.settings.get()))
     }
 
-    async fn failed(&self, ip: Option<IpAddr>) -> Error {
-        let key = format!("auth:{}", ip.map_or_else(String::new, |ip| ip.to_string()));
-        match self.limiter.take(&key, FAILED_AUTH).await {
+    /// Whether the key with this hash is still good. Asks the store, not the cache.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn key_stands(&self, hash: &str) -> Result<bool> {
+        let key = self.keys.all_tenants_find_by_hash(hash).await?;
+        Ok(key.is_some_and(|key| self.is_good(&key)))
+    }
+
+    /// Whether others than owners may work in the tenant. Asks the store, not the cache.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn tenant_is_open(&self, tenant: TenantId) -> Result<bool> {
+        Ok(self.tenants.find(tenant).await?.is_some_and(|tenant| tenant.status == TenantStatus::Active))
+    }
+
+    /// Whether there is no gateway token, so that everybody may come in.
+    fn is_open(&self) -> bool {
+        self.settings.get().gateway.token.is_none()
+    }
+
+    /// The refusal of somebody who brought nothing that counts.
+    async fn failed(&self, from: &Credentials<'_>) -> Error {
+        let network = network_of(from.ip);
+        // Who brought nothing at all did not try anything.
+        if from.bearer.is_some() || from.sender.is_some() {
+            self.note_failure(from, "credential").await;
+        }
+        match self.limiter.take(&format!("auth:{network}"), FAILED_AUTH).await {
             Ok(()) => Error::unauthorized(),
             Err(wait) => Error::new(ErrorKind::RateLimited, message::rate_limit()).retry_after(wait),
         }
     }
 
-    async fn caller(&self, credential: &Credential, from: Credentials<'_>, development_role: Role) -> Result<(Caller, Tenant)> {
-        let settings = self.settings.get();
-        let claimed = if from.user_id.len() > MAX_USER_ID { "" } else { from.user_id };
-        let (role, user, scopes, key): (Role, &str, Option<Arc<[Scope]>>, Option<ApiKeyId>) = match credential {
-            Credential::GatewayToken if is_owner(&settings, claimed) => (Role::Owner, claimed, None, None),
-            Credential::GatewayToken => (Role::Admin, claimed, None, None),
-            Credential::Key(key) => {
-                let user = if key.owner_id.is_empty() { claimed } else { &key.owner_id };
-                (Scope::role(&key.scopes), user, Some(key.scopes.clone().into()), Some(key.id))
-            }
-            Credential::Development | Credential::Wrong => (development_role, claimed, None, None),
-        };
-        let tenant = self.tenant_for(credential, role, user, from.tenant).await?;
-        if tenant.status != TenantStatus::Active && role != Role::Owner {
-            return Err(revoked());
+    async fn note_failure(&self, from: &Credentials<'_>, reason: &'static str) {
+        if self.limiter.take(&format!("auth-notes:{}", network_of(from.ip)), FAILED_AUTH_NOTES).await.is_ok() {
+            let claimed = Some(from.user_id).filter(|user| !user.is_empty() && user.len() <= MAX_USER_ID);
+            self.audit.note(TenantId::MASTER, "", from.ip, "auth.failed", ("auth", reason), Some(json!({"claimed_user": claimed})));
         }
-        let limit_key = match from.bearer {
-            Some(bearer) => format!("token:{}", &hash_of(bearer)[..32]),
-            None => format!("ip:{}", from.ip.map_or_else(String::new, |ip| ip.to_string())),
-        };
-        let caller = Caller {
-            tenant: tenant.id,
-            tenant_slug: tenant.slug.as_str().into(),
-            user: user.into(),
-            role,
-            scopes,
-            key,
-            limit_key: limit_key.into(),
-            locale: from.locale,
-            ip: from.ip,
-        };
-        Ok((caller, tenant))
-    }
-
-    async fn tenant_for(&self, credential: &Credential, role: Role, user: &str, hint: Option<&str>) -> Result<Tenant> {
-        let hint = hint.filter(|hint| !hint.is_empty());
-        let named = match (credential, hint) {
-            (Credential::Key(key), _) if key.tenant_id.is_some() => {
-                let id = key.tenant_id.unwrap_or(TenantId::MASTER);
-                Some(self.tenant(&id.to_string()).await?.ok_or_else(revoked)?)
-            }
-            (Credential::Development, _) | (_, None) => None,
-            (Credential::GatewayToken, Some(hint)) if role != Role::Owner => match self.tenant(hint).await? {
-                None => None,
-                Some(_) if user.is_empty() => return Err(revoked()),
-                Some(tenant) => {
-                    self.tenants.member_role(tenant.id, user).await?.ok_or_else(revoked)?;
-                    Some(tenant)
-                }
-            },
-            (_, Some(hint)) => Some(self.tenant(hint).await?.ok_or_else(|| Error::not_found("tenant", hint))?),
-        };
-        let tenant = match named {
-            Some(tenant) => tenant,
-            None => self.tenant(&TenantId::MASTER.to_string()).await?.ok_or_else(|| Error::internal("the master tenant is missing"))?,
-        };
-        Ok(Tenant::clone(&tenant))
-    }
-
-    async fn tenant(&self, id_or_slug: &str) -> Result<Option<Arc<Tenant>>> {
-        if let Some(tenant) = self.known_tenants.get(id_or_slug).await {
-            return Ok(tenant);
-        }
-        let by_id = match id_or_slug.parse() {
-            Ok(id) => self.tenants.find(id).await?,
-            Err(_) => None,
-        };
-        let tenant = match by_id {
-            Some(tenant) => Some(tenant),
-            None => self.tenants.all_tenants_find_by_slug(id_or_slug).await?,
-        }
-        .map(Arc::new);
-        // An unknown name is not remembered: anybody may send any number of them.
-        if tenant.is_some() {
-            self.known_tenants.insert(id_or_slug.to_owned(), tenant.clone()).await;
-        }
-        Ok(tenant)
     }
 }
 
-fn revoked() -> Error {
-    Error::new(ErrorKind::TenantRevoked, message::tenant_revoked())
+impl Forget for Authenticator {
+    fn forget(&self, change: Option<&Change>) {
+        self.known.forget(change.map(|change| change.kind));
+    }
 }
 
-fn is_owner(settings: &Settings, user: &str) -> bool {
-    !user.is_empty() && settings.gateway.owner_ids.iter().any(|owner| owner == user)
+/// What was given; "" is nothing.
+fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// What an address is counted under: itself, or of IPv6 the network that one customer gets.
+pub(crate) fn network_of(ip: Option<IpAddr>) -> String {
+    match ip.map(|ip| ip.to_canonical()) {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(ip)) => ip.to_string(),
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, d, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
 }
 
 /// The lower-case hex SHA-256 under which a key is known.
@@ -300,7 +265,5 @@ pub fn hash_of(key: &str) -> String {
     hex::encode(Sha256::digest(key))
 }
 
-/// Whether two secrets are the same, in a time that does not tell how much of them is.
-fn same(one: &str, other: &str) -> bool {
-    Sha256::digest(one).ct_eq(&Sha256::digest(other)).into()
-}
+#[cfg(test)]
+mod tests;

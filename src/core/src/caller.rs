@@ -21,6 +21,8 @@ pub struct Caller {
     pub scopes: Option<Arc<[Scope]>>,
     /// Their API key's id.
     pub key: Option<ApiKeyId>,
+    /// The paired device they came by: its public alias.
+    pub device: Option<Arc<str>>,
     /// What rate limits count them under. Holds no secret.
     pub limit_key: Arc<str>,
     /// `en`, `vi` or `zh`.
@@ -50,6 +52,12 @@ pub enum Access {
     Write,
     /// It manages the tenant.
     Manage,
+    /// It decides about shell commands that wait for approval.
+    Approvals,
+    /// It decides who is paired.
+    Pairing,
+    /// It makes tenants and their members.
+    Provision,
 }
 
 impl Caller {
@@ -71,11 +79,16 @@ impl Caller {
         Ok(())
     }
 
-    fn covers(&self, access: Access) -> bool {
+    /// Whether their scopes allow such a thing; without an API key everything is allowed that the role allows.
+    #[must_use]
+    pub fn covers(&self, access: Access) -> bool {
         let Some(scopes) = &self.scopes else { return true };
         let has = |scope: Scope| scopes.contains(&scope);
         match access {
             Access::Manage => has(Scope::Admin),
+            Access::Approvals => has(Scope::Admin) || has(Scope::Approvals),
+            Access::Pairing => has(Scope::Admin) || has(Scope::Pairing),
+            Access::Provision => has(Scope::Provision),
             Access::Write => has(Scope::Admin) || has(Scope::Write),
             Access::Read => has(Scope::Admin) || has(Scope::Write) || has(Scope::Read),
         }

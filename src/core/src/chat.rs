@@ -8,17 +8,16 @@ pub use input::{Completion, InputContent, InputMessage, InputPart, select_agent}
 use crate::{
     agents::{Agents, DEFAULT_KEY},
     caller::{Access, Caller},
+    rate::RequestRate,
     runs::{
         Runs,
         engine::{End, Engine, Request},
     },
     sessions::Sessions,
-    settings::LiveSettings,
 };
 use goclaw_ports::{
     Error, ErrorKind, Result,
     clock::Ids,
-    limits::{Quota, RateLimiter},
     message,
     roles::Role,
     sessions::{ChatMessage, MessageRole, SessionDelta},
@@ -31,8 +30,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
-/// How many requests come at once before the rate limit holds.
-const BURST: u32 = 5;
 /// How many pieces of an answer wait for a client.
 const PIECES: usize = 64;
 /// The longest session key, in bytes.
@@ -44,8 +41,7 @@ pub struct Chat {
     pub(crate) agents: Arc<Agents>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) runs: Arc<Runs>,
-    pub(crate) limiter: Arc<dyn RateLimiter>,
-    pub(crate) settings: Arc<LiveSettings>,
+    pub(crate) rate: Arc<RequestRate>,
     pub(crate) ids: Arc<dyn Ids>,
 }
 
@@ -171,7 +167,7 @@ impl Chat {
     /// a user message, `NotFound` for an unknown agent.
     pub async fn complete(&self, caller: &Caller, request: Completion) -> Result<RunHandle> {
         caller.require(Role::Operator, Access::Write, "/v1/chat/completions")?;
-        self.limit(&caller.limit_key).await?;
+        self.rate.take(caller.tenant, &caller.limit_key).await?;
         let message = request.question()?;
         let mut caller = caller.clone();
         if caller.user.is_empty() {
@@ -207,10 +203,11 @@ impl Chat {
     /// without a user or a message; `NotFound` for an unknown agent; whatever made the run fail.
     pub async fn send(&self, caller: &Caller, request: Send) -> Result<Sent> {
         caller.require(Role::Operator, Access::Write, "chat.send")?;
+        let key = if caller.user.is_empty() { format!("conn:{}", request.connection) } else { format!("user:{}:{}", caller.tenant, caller.user) };
+        self.rate.take(caller.tenant, &key).await?;
         if caller.user.is_empty() {
             return Err(Error::invalid(message::user_id_required()));
         }
-        self.limit(&format!("user:{}:{}", caller.tenant, caller.user)).await?;
         if request.message.trim().is_empty() {
             return Err(Error::invalid(message::message_required()));
         }
@@ -224,7 +221,7 @@ impl Chat {
         };
         let mut stored = false;
         if let Some(run) = self.runs.current(caller.tenant, &session_key).filter(|run| run.user == caller.user) {
-            let text = self.engine.checked_injection(&request.message)?;
+            let text = self.engine.checked_injection(caller.tenant, &request.message).await?;
             if self.remember(caller, &session_key, &text).await? {
                 if run.inject(&text) {
                     return Ok(Sent::Injected);
@@ -310,15 +307,6 @@ impl Chat {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    async fn limit(&self, key: &str) -> Result<()> {
-        let per_minute = self.settings.get().gateway.rate_limit_rpm;
-        if per_minute == 0 {
-            return Ok(());
-        }
-        let taken = self.limiter.take(key, Quota { per_minute, burst: BURST }).await;
-        taken.map_err(|wait| Error::new(ErrorKind::RateLimited, message::rate_limit()).retry_after(wait))
     }
 }
 

@@ -3,49 +3,75 @@
 //! [`Core::start`] builds everything from its [`Parts`]; the gateway then asks the use cases, each of which checks the
 //! [`caller::Caller`]'s permission itself, so that REST and WebSocket cannot differ.
 
+pub mod activity;
 pub mod agents;
+pub mod api_keys;
 pub mod audit;
 pub mod auth;
 pub mod caller;
 pub mod chat;
+pub mod coherence;
+pub mod config_permissions;
+pub mod configuration;
 pub mod context_files;
+pub mod counters;
 pub mod delivery;
+pub mod logs;
+mod lookups;
+pub mod pairing;
 pub mod platform;
 pub mod policy;
 pub mod presets;
 pub mod pricing;
 pub mod providers;
 pub mod prune;
+mod rate;
 pub mod redact;
 pub mod runs;
 pub mod sessions;
 pub mod settings;
+pub mod system_configs;
+pub mod tenants;
 pub mod toolbox;
 pub mod traces;
 pub mod workspace;
 
+use activity::ActivityLog;
 use agents::Agents;
+use api_keys::ApiKeys;
 use audit::Audit;
 use auth::Authenticator;
 use chat::Chat;
+use coherence::Coherence;
+use config_permissions::ConfigPermissions;
+use configuration::ConfigurationAccess;
 use context_files::ContextFiles;
 use goclaw_ports::{
     Result,
     clock::{Clock, Ids},
+    configuration::Configuration,
     events::EventBus,
     limits::RateLimiter,
     llm::ProviderFactory,
+    logs::Logs,
     message,
+    releases::Releases,
     sealer::Sealer,
     stores::Stores,
     tools::Tools,
+    traces::TraceExporter,
 };
+use logs::LogTail;
+use pairing::Pairing;
 use platform::Platform;
-use providers::{ConfiguredProvider, Providers, Registry};
+use providers::{ConfiguredProvider, Providers, Registry, StoredProviders};
+use rate::RequestRate;
 use runs::{Runs, engine::Engine};
 use sessions::Sessions;
-use settings::LiveSettings;
+use settings::{LiveSettings, TenantSettings};
 use std::{sync::Arc, time::Duration};
+use system_configs::SystemConfigs;
+use tenants::Tenants;
 use toolbox::ToolBox;
 use traces::Tracer;
 
@@ -76,6 +102,14 @@ pub struct Parts {
     pub configured_providers: Vec<ConfiguredProvider>,
     /// What the operator decided.
     pub settings: Arc<LiveSettings>,
+    /// The file, the secret store and the environment.
+    pub configuration: Arc<dyn Configuration>,
+    /// The newest lines of the log.
+    pub logs: Arc<dyn Logs>,
+    /// Newer releases.
+    pub releases: Arc<dyn Releases>,
+    /// Where finished traces go besides the database.
+    pub exporter: Option<Arc<dyn TraceExporter>>,
     /// Where runs live: a multi-thread runtime.
     pub runtime: tokio::runtime::Handle,
     /// The gateway's version.
@@ -85,7 +119,23 @@ pub struct Parts {
 /// The gateway without its wire.
 pub struct Core {
     /// Who is there.
-    pub auth: Authenticator,
+    pub auth: Arc<Authenticator>,
+    /// API keys.
+    pub api_keys: ApiKeys,
+    /// Tenants and their members.
+    pub tenants: Tenants,
+    /// The audit log.
+    pub activity: ActivityLog,
+    /// A tenant's configuration values.
+    pub system_configs: Arc<SystemConfigs>,
+    /// The installation's configuration.
+    pub configuration: ConfigurationAccess,
+    /// Who may change what of an agent.
+    pub config_permissions: Arc<ConfigPermissions>,
+    /// Who asks to be let in.
+    pub pairing: Arc<Pairing>,
+    /// The log.
+    pub logs: LogTail,
     /// Agents.
     pub agents: Arc<Agents>,
     /// LLM providers.
@@ -100,6 +150,8 @@ pub struct Core {
     pub platform: Platform,
     /// What the operator decided.
     pub settings: Arc<LiveSettings>,
+    /// The same, for each tenant.
+    pub tenant_settings: Arc<TenantSettings>,
     /// Carries events.
     pub bus: Arc<dyn EventBus>,
     /// Makes ids.
@@ -108,6 +160,7 @@ pub struct Core {
     pub clock: Arc<dyn Clock>,
     runs: Arc<Runs>,
     tracer: Tracer,
+    audit: Audit,
 }
 
 impl Core {
@@ -116,24 +169,59 @@ impl Core {
     /// # Errors
     /// What the stores say.
     pub async fn start(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { stores, sealer, clock, ids, bus, limiter, factory, files, tools, configured_providers, settings, runtime, version } = parts;
-        let audit = Audit::new(stores.activity.clone(), clock.clone(), ids.clone());
+        let Parts {
+            stores,
+            sealer,
+            clock,
+            ids,
+            bus,
+            limiter,
+            factory,
+            files,
+            tools,
+            configured_providers,
+            settings,
+            configuration,
+            logs,
+            releases,
+            exporter,
+            runtime,
+            version,
+        } = parts;
+        let audit = Audit::start(stores.activity.clone(), clock.clone(), ids.clone(), &runtime);
+        let coherence = Coherence::new(bus.clone());
+        let tenant_settings = TenantSettings::new(settings.clone(), stores.system_configs.clone());
+        let rate = Arc::new(RequestRate { limiter: limiter.clone(), settings: tenant_settings.clone() });
         let runs = Arc::new(Runs::default());
         let registry = Arc::new(Registry::new(factory.clone(), configured_providers));
         let agents = Arc::new(Agents {
             store: stores.agents.clone(),
-            settings: settings.clone(),
+            settings: tenant_settings.clone(),
             audit: audit.clone(),
             runs: runs.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
         });
-        let providers =
-            Providers { store: stores.providers.clone(), sealer, factory, registry: registry.clone(), audit, clock: clock.clone(), ids: ids.clone() };
-        let toolbox = ToolBox::new(tools, stores.builtin_tools.clone(), agents.clone(), files.clone(), settings.clone(), clock.clone());
+        let stored = StoredProviders::new(stores.providers.clone(), sealer.clone(), registry.clone());
+        coherence.register(stored.clone());
+        stored.follow(&runtime);
+        // Before anything is read: what changes from here on is heard.
+        coherence.listen(&runtime);
+        let providers = Providers {
+            store: stores.providers.clone(),
+            sealer,
+            factory,
+            registry: registry.clone(),
+            stored: stored.clone(),
+            coherence: coherence.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+        };
+        let toolbox = ToolBox::new(tools, stores.builtin_tools.clone(), agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
         let tools = Arc::new(toolbox);
         let interrupted = message::run_interrupted().to_string();
-        tokio::try_join!(providers.register_all(), tools.seed(), async {
+        tokio::try_join!(stored.refresh_all(), tools.seed(), async {
             // Another replica's runs go on; one that began so long ago does not.
             let before = clock.now() - if stores.database.exclusive() { chrono::TimeDelta::zero() } else { LONGEST_RUN };
             let failed = stores.traces.all_tenants_fail_running(before, clock.now(), &interrupted).await?;
@@ -142,30 +230,30 @@ impl Core {
             }
             Ok(())
         })?;
-        let tracer = Tracer::start(stores.traces.clone(), clock.clone(), ids.clone(), &runtime);
-        let sessions = Arc::new(Sessions { store: stores.sessions.clone(), agents: stores.agents.clone(), settings: settings.clone() });
+        let tracer = Tracer::start(stores.traces.clone(), exporter, clock.clone(), ids.clone(), &runtime);
+        let sessions = Arc::new(Sessions {
+            store: stores.sessions.clone(),
+            agents: stores.agents.clone(),
+            settings: tenant_settings.clone(),
+            runs: runs.clone(),
+            audit: audit.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+        });
         let engine = Arc::new(Engine {
             sessions: stores.sessions.clone(),
             registry,
             tools: tools.clone(),
             files,
             tracer: tracer.clone(),
-            settings: settings.clone(),
+            settings: tenant_settings.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
             runs: runs.clone(),
             runtime,
         });
-        let chat = Chat {
-            engine,
-            agents: agents.clone(),
-            sessions: sessions.clone(),
-            runs: runs.clone(),
-            limiter: limiter.clone(),
-            settings: settings.clone(),
-            ids: ids.clone(),
-        };
+        let chat = Chat { engine, agents: agents.clone(), sessions: sessions.clone(), runs: runs.clone(), rate, ids: ids.clone() };
         let platform = Platform {
             stores: stores.clone(),
             settings: settings.clone(),
@@ -174,9 +262,91 @@ impl Core {
             started_at: clock.now(),
             version,
             tools: tools.count(),
+            releases,
         };
-        let auth = Authenticator::new(settings.clone(), stores.tenants.clone(), stores.api_keys.clone(), clock.clone(), limiter);
-        Ok(Arc::new(Self { auth, agents, providers, sessions, chat, tools, platform, settings, bus, ids, clock, runs, tracer }))
+        let pairing = Arc::new(Pairing {
+            store: stores.pairing.clone(),
+            audit: audit.clone(),
+            coherence: coherence.clone(),
+            bus: bus.clone(),
+            limiter: limiter.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+        });
+        let auth = Arc::new(Authenticator {
+            settings: settings.clone(),
+            tenants: stores.tenants.clone(),
+            keys: stores.api_keys.clone(),
+            devices: stores.pairing.clone(),
+            pairing: pairing.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            limiter,
+            known: auth::Known::default(),
+        });
+        let api_keys = ApiKeys {
+            store: stores.api_keys.clone(),
+            tenants: stores.tenants.clone(),
+            audit: audit.clone(),
+            coherence: coherence.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+        };
+        let tenants = Tenants {
+            store: stores.tenants.clone(),
+            api_keys: stores.api_keys.clone(),
+            settings: settings.clone(),
+            audit: audit.clone(),
+            coherence: coherence.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+        };
+        let system_configs = Arc::new(SystemConfigs {
+            store: stores.system_configs.clone(),
+            configuration: configuration.clone(),
+            audit: audit.clone(),
+            coherence: coherence.clone(),
+            clock: clock.clone(),
+        });
+        let configuration = ConfigurationAccess { configuration, system_configs: system_configs.clone(), audit: audit.clone() };
+        let config_permissions = Arc::new(ConfigPermissions {
+            store: stores.config_permissions.clone(),
+            agents: stores.agents.clone(),
+            audit: audit.clone(),
+            coherence: coherence.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            known: config_permissions::KnownRules::default(),
+        });
+        coherence.register(auth.clone());
+        coherence.register(config_permissions.clone());
+        coherence.register(tenant_settings.clone());
+        Ok(Arc::new(Self {
+            auth,
+            api_keys,
+            tenants,
+            activity: ActivityLog { store: stores.activity.clone() },
+            system_configs,
+            configuration,
+            config_permissions,
+            pairing,
+            logs: LogTail { logs },
+            agents,
+            providers,
+            sessions,
+            chat,
+            tools,
+            platform,
+            settings,
+            tenant_settings,
+            bus,
+            ids,
+            clock,
+            runs,
+            tracer,
+            audit,
+        }))
     }
 
     /// Takes no new runs, lets the others end within `grace`, stops what is left, and writes what is still to be written.
@@ -184,5 +354,7 @@ impl Core {
     pub async fn stop(&self, grace: Duration) {
         self.runs.drain(grace).await;
         self.tracer.flush().await;
+        self.audit.flush().await;
+        self.bus.flush().await;
     }
 }

@@ -10,6 +10,7 @@ use goclaw_ports::{
     Result,
     agents::{AgentFilter, AgentStatus},
     clock::Clock,
+    releases::{Release, Releases},
     roles::Role,
     stores::Stores,
 };
@@ -26,6 +27,7 @@ pub struct Platform {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) version: &'static str,
     pub(crate) tools: usize,
+    pub(crate) releases: Arc<dyn Releases>,
 }
 
 /// Whether requests can be served.
@@ -75,6 +77,31 @@ pub struct Health {
     pub clients: Vec<ClientView>,
     /// The connection that asks.
     pub current_id: String,
+    /// The newest release, if it is known.
+    #[serde(flatten)]
+    pub update: Option<Update>,
+}
+
+/// The newest release, as `health` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Update {
+    /// Its version.
+    pub latest_version: String,
+    /// Whether it is newer than what runs.
+    pub update_available: bool,
+    /// Its page.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub update_url: String,
+    /// What is new.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub release_notes: String,
+}
+
+impl From<Release> for Update {
+    fn from(release: Release) -> Self {
+        Self { latest_version: release.version, update_available: release.newer, update_url: release.url, release_notes: release.notes }
+    }
 }
 
 /// The answer of `status`.
@@ -127,6 +154,7 @@ impl Platform {
             tools: self.tools,
             clients,
             current_id: current.into(),
+            update: self.releases.latest().map(Update::from),
         }
     }
 
@@ -156,5 +184,37 @@ impl Platform {
                 "error"
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn shown(release: Option<Release>) -> Value {
+        let health = Health {
+            status: "ok",
+            version: "1.0.0",
+            uptime: 1,
+            mode: "managed",
+            database: "ok",
+            tools: 1,
+            clients: vec![],
+            current_id: "c".into(),
+            update: release.map(Update::from),
+        };
+        serde_json::to_value(health).unwrap()
+    }
+
+    #[test]
+    fn health_tells_of_a_release_once_it_is_known() {
+        let release = |notes: &str| Release { version: "1.1.0".into(), url: "https://releases.example/1.1.0".into(), notes: notes.into(), newer: true };
+        let (unknown, known) = (shown(None), shown(Some(release("Better."))));
+        assert!(["latestVersion", "updateAvailable", "updateUrl", "releaseNotes"].iter().all(|key| unknown.get(key).is_none()), "{unknown}");
+        assert_eq!(known["latestVersion"], "1.1.0");
+        assert_eq!((&known["updateAvailable"], &known["updateUrl"]), (&json!(true), &json!("https://releases.example/1.1.0")));
+        assert_eq!(known["releaseNotes"], "Better.");
+        assert!(shown(Some(release(""))).get("releaseNotes").is_none());
     }
 }

@@ -2,15 +2,18 @@
 
 mod body;
 mod registry;
+mod stored;
 mod verify;
 
 pub use body::{NewProvider, ProviderUpdate, ProviderView};
 pub use registry::{ConfiguredProvider, Registry};
+pub(crate) use stored::StoredProviders;
 pub use verify::Verification;
 
 use crate::{
     audit::Audit,
     caller::{Access, Caller},
+    coherence::{Coherence, Kind},
     presets,
 };
 use goclaw_ports::{
@@ -39,6 +42,8 @@ pub struct Providers {
     pub(crate) sealer: Arc<dyn Sealer>,
     pub(crate) factory: Arc<dyn ProviderFactory>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) stored: Arc<StoredProviders>,
+    pub(crate) coherence: Arc<Coherence>,
     pub(crate) audit: Audit,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
@@ -89,7 +94,7 @@ impl Providers {
                 Err(error) => return Err(error),
             }
         };
-        self.register(&row);
+        self.changed(caller.tenant, &row.name).await;
         self.audit.record(caller, "provider.created", "provider", row.id, None).await;
         Ok(ProviderView::from(&row))
     }
@@ -112,8 +117,10 @@ impl Providers {
         patch.0.api_key = self.seal(caller.tenant, before.id, patch.1.as_ref())?;
         let after = self.store.update(caller.tenant, before.id, &patch.0, self.clock.now()).await?;
         let after = after.ok_or_else(|| Error::not_found("provider", id))?;
-        self.registry.remove(caller.tenant, &before.name);
-        self.register(&after);
+        if before.name != after.name {
+            self.changed(caller.tenant, &before.name).await;
+        }
+        self.changed(caller.tenant, &after.name).await;
         self.audit.record(caller, "provider.updated", "provider", after.id, None).await;
         Ok(())
     }
@@ -125,7 +132,7 @@ impl Providers {
     pub async fn delete(&self, caller: &Caller, id: &str) -> Result<()> {
         admin(caller)?;
         if let Some(row) = self.store.delete(caller.tenant, provider_id(id)?).await? {
-            self.registry.remove(caller.tenant, &row.name);
+            self.changed(caller.tenant, &row.name).await;
             self.audit.record(caller, "provider.deleted", "provider", row.id, None).await;
         }
         Ok(())
@@ -140,7 +147,7 @@ impl Providers {
         if row.api_key.is_none() && !presets::keyless(&row.provider_type) {
             return Err(Error::invalid(message::api_key_required()));
         }
-        let models = match self.registry.build(&row, self.open(&row)?) {
+        let models = match self.registry.build(&row, self.stored.open(&row)?) {
             Ok(provider) => provider.models().await.unwrap_or_else(|error| {
                 tracing::warn!(provider = row.name, %error, "listing the provider's models failed");
                 vec![]
@@ -165,26 +172,19 @@ impl Providers {
         Ok(verify::verify(self.registry.stored(caller.tenant, &row.name), &row.name, model).await)
     }
 
-    /// Fills the registry with every stored provider that is enabled.
-    pub(crate) async fn register_all(&self) -> Result<()> {
-        for row in self.store.all_tenants_enabled().await? {
-            self.register(&row);
-        }
-        Ok(())
+    /// Replaces the operator's providers, while runs go on. Stored ones that use the operator's addresses follow.
+    ///
+    /// # Errors
+    /// What the store says; the operator's own providers hold all the same.
+    pub async fn configure(&self, configured: Vec<ConfiguredProvider>) -> Result<()> {
+        self.registry.configure(configured);
+        self.stored.refresh_all().await
     }
 
-    fn register(&self, row: &ProviderRow) {
-        if !row.enabled || (row.api_key.is_none() && !presets::keyless(&row.provider_type)) {
-            self.registry.remove(row.tenant_id, &row.name);
-            return;
-        }
-        match self.open(row).and_then(|key| self.registry.build(row, key)) {
-            Ok(provider) => self.registry.put(row.tenant_id, provider),
-            Err(error) => {
-                tracing::warn!(provider = row.name, tenant = %row.tenant_id, %error, "the provider cannot be used");
-                self.registry.remove(row.tenant_id, &row.name);
-            }
-        }
+    /// Uses what is stored under this name now, here at once and on other replicas in a moment.
+    async fn changed(&self, tenant: TenantId, name: &str) {
+        self.stored.refresh(tenant, name).await;
+        self.coherence.changed(tenant, Kind::Providers, name);
     }
 
     async fn row(&self, caller: &Caller, id: &str) -> Result<ProviderRow> {
@@ -195,12 +195,6 @@ impl Providers {
     fn seal(&self, tenant: TenantId, id: ProviderId, key: Option<&SecretString>) -> Result<Option<Sealed>> {
         let row = id.to_string();
         key.map(|key| self.sealer.seal(Place { tenant, table: TABLE, column: COLUMN, row: &row }, key)).transpose()
-    }
-
-    fn open(&self, row: &ProviderRow) -> Result<Option<SecretString>> {
-        let id = row.id.to_string();
-        let place = Place { tenant: row.tenant_id, table: TABLE, column: COLUMN, row: &id };
-        row.api_key.as_ref().map(|sealed| self.sealer.open(place, sealed)).transpose()
     }
 }
 

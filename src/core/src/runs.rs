@@ -9,6 +9,7 @@ pub(crate) mod prompt;
 pub(crate) mod sanitise;
 pub(crate) mod steps;
 
+use crate::counters;
 use goclaw_ports::{Error, ErrorKind, Result, TenantId, message};
 use serde_json::Value;
 use std::{
@@ -165,7 +166,7 @@ impl Drop for Place {
         drop(runs);
         drop(conversations);
         self.runs.ended.notify_waiters();
-        metrics::gauge!("goclaw_runs_active").decrement(1.0);
+        counters::run_left();
     }
 }
 
@@ -190,7 +191,7 @@ impl Runs {
         }
         runs.push_back(run.clone());
         drop(runs);
-        metrics::gauge!("goclaw_runs_active").increment(1.0);
+        counters::run_registered();
         Ok(Place { runs: self.clone(), key, conversation, run, turn: None })
     }
 
@@ -235,6 +236,12 @@ impl Runs {
             run.cancel.cancel();
         }
         self.wait_until(Duration::from_secs(10), |runs| runs.of_agent(tenant, agent_key) == 0).await;
+    }
+
+    /// Stops a conversation's runs, those that wait included, and waits until they have ended.
+    pub async fn stop_session(&self, tenant: TenantId, session_key: &str) {
+        self.of_session(tenant, session_key).iter().for_each(|run| run.cancel.cancel());
+        self.wait_until(Duration::from_secs(10), |runs| runs.of_session(tenant, session_key).is_empty()).await;
     }
 
     /// How many runs there are.

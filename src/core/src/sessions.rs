@@ -1,13 +1,21 @@
 //! Sessions, as their users see them.
 
+mod change;
+
+pub use change::{SessionPatch, SessionPatched};
+
 use crate::{
+    audit::Audit,
     caller::{Access, Caller},
-    settings::LiveSettings,
+    runs::Runs,
+    settings::TenantSettings,
 };
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Error, Result,
     agents::{AgentFilter, AgentStore},
+    clock::Clock,
+    events::EventBus,
     roles::Role,
     sessions::{ChatMessage, Session, SessionFilter, SessionStore},
 };
@@ -29,7 +37,11 @@ const PROMPT_TOKENS: i64 = 12_000;
 pub struct Sessions {
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) agents: Arc<dyn AgentStore>,
-    pub(crate) settings: Arc<LiveSettings>,
+    pub(crate) settings: Arc<TenantSettings>,
+    pub(crate) runs: Arc<Runs>,
+    pub(crate) audit: Audit,
+    pub(crate) bus: Arc<dyn EventBus>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Which sessions are asked for.
@@ -131,7 +143,7 @@ impl Sessions {
         let (sessions, total) = self.store.list(caller.tenant, &filter).await?;
         let agents = self.agents.list(caller.tenant, &AgentFilter::default()).await?;
         let agents: HashMap<_, _> = agents.into_iter().map(|agent| (agent.id, agent)).collect();
-        let default_window = self.settings.get().agents.context_window;
+        let default_window = self.settings.of(caller.tenant).await?.agents.context_window;
         let info = |session: Session| {
             let agent = session.agent_id.and_then(|id| agents.get(&id));
             SessionInfo {

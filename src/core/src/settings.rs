@@ -1,5 +1,9 @@
 //! What the operator decided, in the form that use cases read. Parsing files and variables is the binary's task.
 
+mod tenant;
+
+pub use tenant::TenantSettings;
+
 use crate::{policy::ToolPolicy, pricing::Price, prune::PruneSettings};
 use arc_swap::ArcSwap;
 use schemars::JsonSchema;
@@ -58,6 +62,20 @@ pub enum InjectionAction {
     Warn,
     /// The run fails.
     Block,
+}
+
+impl InjectionAction {
+    /// The action of this name: `off`, `log`, `warn` or `block`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "off" => Some(Self::Off),
+            "log" => Some(Self::Log),
+            "warn" => Some(Self::Warn),
+            "block" => Some(Self::Block),
+            _ => None,
+        }
+    }
 }
 
 /// What agents get when they say nothing else.

@@ -9,9 +9,10 @@ use crate::{
     agents::Agents,
     caller::{Access, Caller},
     context_files::ContextFiles,
-    policy,
+    counters, policy,
+    rate::RequestRate,
     redact::redact,
-    settings::LiveSettings,
+    settings::{LiveSettings, ToolSettings},
 };
 use futures_util::FutureExt;
 use goclaw_ports::{
@@ -54,6 +55,7 @@ pub struct ToolBox {
     pub(crate) agents: Arc<Agents>,
     pub(crate) files: Arc<ContextFiles>,
     pub(crate) settings: Arc<LiveSettings>,
+    pub(crate) rate: Arc<RequestRate>,
     pub(crate) clock: Arc<dyn Clock>,
     calls: Cache<(TenantId, String), RecentCalls>,
 }
@@ -72,17 +74,18 @@ pub struct CatalogueEntry {
 
 impl ToolBox {
     /// Holds these tools.
-    pub fn new(
+    pub(crate) fn new(
         tools: Tools,
         store: Arc<dyn BuiltinToolStore>,
         agents: Arc<Agents>,
         files: Arc<ContextFiles>,
         settings: Arc<LiveSettings>,
+        rate: Arc<RequestRate>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let tools = tools.into_iter().map(|tool| (tool.spec().name, tool)).collect();
         let calls = Cache::builder().max_capacity(50_000).time_to_idle(Duration::from_secs(3_600)).build();
-        Self { tools, store, agents, files, settings, clock, calls }
+        Self { tools, store, agents, files, settings, rate, clock, calls }
     }
 
     /// Makes the stored catalogue hold the tools of this version.
@@ -134,8 +137,8 @@ impl ToolBox {
         self.tools.len()
     }
 
-    /// The tools that an agent of the tenant may use with a model of `provider`.
-    pub(crate) async fn offer(&self, tenant: TenantId, agent: &policy::ToolPolicy, provider: &str) -> Result<Offer> {
+    /// The tools that an agent of the tenant may use with a model of `provider`, under the tenant's policy and its own.
+    pub(crate) async fn offer(&self, tenant: TenantId, global: &policy::ToolPolicy, agent: &policy::ToolPolicy, provider: &str) -> Result<Offer> {
         let (catalogue, switches) = tokio::try_join!(self.store.all_tenants_list(), self.store.overrides(tenant))?;
         let off: BTreeSet<String> = catalogue
             .iter()
@@ -145,7 +148,7 @@ impl ToolBox {
             .collect();
         let names = self.tools.keys().copied().filter(|name| !off.contains(*name));
         let names: Vec<&'static str> = names.collect();
-        let allowed = policy::allowed(names.iter().copied(), &self.settings.get().tools.policy, agent, provider, &[]);
+        let allowed = policy::allowed(names.iter().copied(), global, agent, provider, &[]);
         let allowed = names.into_iter().filter(|name| allowed.contains(name)).collect();
         let settings = catalogue.into_iter().map(|tool| (tool.name, tool.settings)).collect();
         Ok(Offer { allowed, prefix: agent.tool_call_prefix.clone(), settings })
@@ -179,9 +182,8 @@ impl ToolBox {
     }
 
     /// Calls a tool: within the hour's limit, with secrets struck out of the answer. A tool that panics has failed.
-    pub(crate) async fn call(&self, context: &ToolContext, tool: &Arc<dyn Tool>, arguments: JsonObject) -> ToolResult {
-        let settings = self.settings.get();
-        if let Some(refused) = self.over_limit(context, settings.tools.rate_limit_per_hour) {
+    pub(crate) async fn call(&self, context: &ToolContext, settings: &ToolSettings, tool: &Arc<dyn Tool>, arguments: JsonObject) -> ToolResult {
+        if let Some(refused) = self.over_limit(context, settings.rate_limit_per_hour) {
             return refused;
         }
         let spec = tool.spec();
@@ -198,9 +200,8 @@ impl ToolBox {
             tracing::error!(tool = spec.name, "a tool panicked");
             ToolResult::error(format!("The tool {} failed unexpectedly.", spec.name))
         });
-        metrics::counter!("goclaw_tool_calls_total", "tool" => spec.name, "error" => if result.is_error { "true" } else { "false" }).increment(1);
-        metrics::histogram!("goclaw_tool_call_seconds", "tool" => spec.name).record(started.elapsed().as_secs_f64());
-        if settings.tools.scrub_credentials {
+        counters::tool_call(spec.name, result.is_error, started.elapsed());
+        if settings.scrub_credentials {
             result.for_llm = redact(&result.for_llm).into_owned();
             result.for_user = redact(&result.for_user).into_owned();
         }

@@ -1,9 +1,10 @@
 //! Traces, as runs write them: beside the run, in batches, never in its way.
 
+use crate::counters;
 use goclaw_ports::{
     JsonObject, SpanId, TenantId, TraceId,
     clock::{Clock, Ids},
-    traces::{Span, Trace, TraceEnd, TraceStatus, TraceStore},
+    traces::{Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +15,9 @@ const QUEUE: usize = 1_000;
 const FLUSH: Duration = Duration::from_secs(5);
 /// How much of a text a trace keeps, in bytes.
 const PREVIEW: usize = 40_000;
+/// How many spans of a run are exported, and how much of a text, in characters.
+const EXPORTED: usize = 2_000;
+const EXPORTED_PREVIEW: usize = 500;
 
 enum Write {
     Span(TenantId, Box<Span>),
@@ -27,27 +31,36 @@ pub struct Tracer {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     queue: mpsc::Sender<Write>,
+    exporter: Option<Arc<dyn TraceExporter>>,
     /// The ends of traces that are being written.
     ends: TaskTracker,
 }
 
 impl Tracer {
     /// Writes to this store from a task on this runtime.
-    pub fn start(store: Arc<dyn TraceStore>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, runtime: &tokio::runtime::Handle) -> Self {
+    pub fn start(
+        store: Arc<dyn TraceStore>,
+        exporter: Option<Arc<dyn TraceExporter>>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Self {
         let (queue, writes) = mpsc::channel(QUEUE);
         runtime.spawn(flush_loop(store.clone(), writes));
-        Self { store, clock, ids, queue, ends: TaskTracker::new() }
+        Self { store, clock, ids, queue, exporter, ends: TaskTracker::new() }
     }
 
     /// Begins a run's trace. If it cannot be stored, the run goes on without.
     pub async fn begin(&self, tenant: TenantId, trace: Trace) -> RunTrace {
         let stored = self.store.insert(tenant, &trace).await;
+        let id = trace.id;
         if let Err(error) = &stored {
             tracing::warn!(%error, "the trace could not be stored; the run goes on without");
         }
         let mut root = self.span(tenant, trace.id, "agent", trace.tags.first().unwrap_or(&trace.name));
         root.agent_id = trace.agent_id;
-        let mut run = RunTrace { tracer: self.clone(), tenant, on: stored.is_ok(), trace: trace.id, root, left: vec![] };
+        let export = self.exporter.clone().map(|exporter| Export { exporter, trace, spans: vec![] });
+        let mut run = RunTrace { tracer: self.clone(), tenant, on: stored.is_ok(), trace: id, root, left: vec![], export };
         run.put(run.root.clone());
         run
     }
@@ -137,8 +150,14 @@ async fn write_all(store: &dyn TraceStore, waiting: &mut HashMap<TenantId, HashM
         spans.sort_by_key(|span| span.start_time);
         match tokio::time::timeout(Duration::from_secs(10), store.put_spans(tenant, &spans)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, spans = spans.len(), "spans could not be stored"),
-            Err(_) => tracing::error!(spans = spans.len(), "storing spans took too long"),
+            Ok(Err(error)) => {
+                counters::spans_dropped(spans.len());
+                tracing::error!(%error, spans = spans.len(), "spans could not be stored");
+            }
+            Err(_) => {
+                counters::spans_dropped(spans.len());
+                tracing::error!(spans = spans.len(), "storing spans took too long");
+            }
         }
     }
 }
@@ -152,6 +171,40 @@ pub struct RunTrace {
     root: Span,
     /// Spans that did not fit into the queue; they are handed over at the end.
     left: Vec<Span>,
+    export: Option<Export>,
+}
+
+/// What another system gets when the run has ended.
+struct Export {
+    exporter: Arc<dyn TraceExporter>,
+    trace: Trace,
+    spans: Vec<Span>,
+}
+
+impl Export {
+    /// Notes a step as it is now. Of a very long run the first steps are exported.
+    fn put(&mut self, span: &Span) {
+        // What changes is nearly always the newest.
+        let known = self.spans.iter().rposition(|known| known.id == span.id);
+        if known.is_none() && self.spans.len() >= EXPORTED {
+            return;
+        }
+        let span =
+            Span { input_preview: cut(&span.input_preview, EXPORTED_PREVIEW), output_preview: cut(&span.output_preview, EXPORTED_PREVIEW), ..span.clone() };
+        match known {
+            Some(at) => self.spans[at] = span,
+            None => self.spans.push(span),
+        }
+    }
+
+    fn end(mut self, end: &TraceEnd) {
+        self.trace.end_time = Some(end.end_time);
+        self.trace.duration_ms = Some((end.end_time - self.trace.start_time).num_milliseconds());
+        self.trace.status = end.status;
+        self.trace.error = end.error.clone();
+        self.trace.output_preview = cut(&end.output_preview, EXPORTED_PREVIEW);
+        self.exporter.export(&self.trace, &self.spans);
+    }
 }
 
 impl RunTrace {
@@ -175,6 +228,10 @@ impl RunTrace {
         span.tool_call_id = cut(&span.tool_call_id, 100);
         span.input_preview = preview(&span.input_preview);
         span.output_preview = preview(&span.output_preview);
+        span.error = crate::redact::redact(&span.error).into_owned();
+        if let Some(export) = &mut self.export {
+            export.put(&span);
+        }
         if let Err(mpsc::error::TrySendError::Full(Write::Span(_, span))) = self.tracer.queue.try_send(Write::Span(self.tenant, Box::new(span))) {
             self.left.push(*span);
         }
@@ -199,8 +256,11 @@ impl RunTrace {
         let end = TraceEnd { end_time: self.tracer.clock.now(), status, error: error.into(), output_preview: preview(output) };
         let failed = (status != TraceStatus::Completed).then(|| if error.is_empty() { status.as_str().to_owned() } else { error.to_owned() });
         self.end(root, failed);
+        if let Some(export) = self.export.take() {
+            export.end(&end);
+        }
         for span in std::mem::take(&mut self.left) {
-            metrics::counter!("goclaw_trace_spans_delayed_total").increment(1);
+            counters::span_delayed();
             let _ = self.tracer.queue.send(Write::Span(self.tenant, Box::new(span))).await;
         }
         if let Err(error) = self.tracer.store.finish(self.tenant, self.trace, &end).await {
@@ -251,5 +311,70 @@ fn cut(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         Some((at, _)) => text[..at].to_owned(),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::{DateTime, TimeDelta};
+    use std::sync::Mutex;
+    use uuid::Uuid;
+
+    #[derive(Default)]
+    struct Recorder(Mutex<Vec<(Trace, Vec<Span>)>>);
+
+    impl TraceExporter for Recorder {
+        fn export(&self, trace: &Trace, spans: &[Span]) {
+            self.0.lock().unwrap().push((trace.clone(), spans.to_vec()));
+        }
+    }
+
+    fn span(n: usize) -> Span {
+        Span {
+            id: SpanId(Uuid::from_u128(n as u128)),
+            trace_id: TraceId(Uuid::nil()),
+            parent_span_id: None,
+            agent_id: None,
+            span_type: "event".into(),
+            name: String::new(),
+            start_time: DateTime::UNIX_EPOCH,
+            end_time: None,
+            duration_ms: None,
+            status: TraceStatus::Running,
+            error: String::new(),
+            level: "DEFAULT".into(),
+            model: String::new(),
+            provider: String::new(),
+            input_tokens: None,
+            output_tokens: None,
+            total_cost: None,
+            finish_reason: String::new(),
+            tool_name: String::new(),
+            tool_call_id: String::new(),
+            input_preview: "ü".repeat(EXPORTED_PREVIEW + 1),
+            output_preview: String::new(),
+            metadata: JsonObject::new(),
+            tenant_id: TenantId::MASTER,
+            created_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn what_is_exported_is_each_step_as_it_was_last_and_never_too_much() {
+        let recorder = Arc::new(Recorder::default());
+        let trace = new_trace(TraceId(Uuid::nil()), "run".into(), DateTime::UNIX_EPOCH);
+        let mut export = Export { exporter: recorder.clone(), trace, spans: vec![] };
+        for n in 0..=EXPORTED {
+            export.put(&span(n));
+        }
+        export.put(&Span { status: TraceStatus::Completed, ..span(3) });
+        let end_time = DateTime::UNIX_EPOCH + TimeDelta::milliseconds(7);
+        export.end(&TraceEnd { end_time, status: TraceStatus::Error, error: "why".into(), output_preview: "o".into() });
+        let (trace, spans) = recorder.0.lock().unwrap().remove(0);
+        assert_eq!((trace.end_time, trace.duration_ms, trace.status, trace.error.as_str()), (Some(end_time), Some(7), TraceStatus::Error, "why"));
+        assert_eq!(spans.len(), EXPORTED);
+        assert_eq!((spans[3].status, spans[4].status), (TraceStatus::Completed, TraceStatus::Running));
+        assert_eq!(spans[0].input_preview.chars().count(), EXPORTED_PREVIEW);
     }
 }

@@ -10,9 +10,15 @@ use std::path::{Component, Path, PathBuf};
 pub fn of_agent(settings: &Settings, tenant: TenantId, tenant_slug: &str, agent: &Agent) -> PathBuf {
     let root = &settings.agents.workspace;
     if tenant != TenantId::MASTER {
-        return root.join("tenants").join(segment(tenant_slug)).join(&agent.agent_key);
+        return of_tenant(settings, tenant_slug).join(&agent.agent_key);
     }
     if agent.workspace.is_empty() { root.join(&agent.agent_key) } else { root.join(&agent.workspace) }
+}
+
+/// The directory of a tenant other than master.
+#[must_use]
+pub fn of_tenant(settings: &Settings, slug: &str) -> PathBuf {
+    settings.agents.workspace.join("tenants").join(segment(slug))
 }
 
 /// The directory of a user below the one that its profile names; the agent's own without a user.

@@ -9,9 +9,9 @@ mod query;
 mod routes;
 mod sse;
 
-pub use body::{ApiJson, Created, JSON_LIMIT, SMALL_JSON_LIMIT};
+pub use body::{ApiJson, Created, JSON_LIMIT, NoContent, SMALL_JSON_LIMIT};
 pub use collect::{Collected, collect, component};
-pub use query::ApiQuery;
+pub use query::{ApiQuery, number};
 pub use routes::{Example, Pattern, Route};
 pub use sse::{JsonOrSse, Sse, SseBody};
 

@@ -25,6 +25,7 @@ use std::{collections::BTreeMap, net::IpAddr, ops::Deref};
 pub(crate) const SCHEME: &str = "bearerAuth";
 const USER_ID: &str = "X-GoClaw-User-Id";
 const TENANT_ID: &str = "X-GoClaw-Tenant-Id";
+const SENDER_ID: &str = "X-GoClaw-Sender-Id";
 /// In bytes.
 const MAX_USER_ID: usize = 255;
 
@@ -63,6 +64,7 @@ pub(crate) async fn authenticate(request: &HttpRequest) -> Result<Who, Error> {
     let user_id = text(headers, USER_ID).unwrap_or_default();
     let credentials = Credentials {
         bearer: text(headers, header::AUTHORIZATION.as_str()).and_then(bearer),
+        sender: text(headers, SENDER_ID).filter(|sender| !sender.is_empty()),
         user_id: if user_id.len() > MAX_USER_ID {
             tracing::warn!(bytes = user_id.len(), "security.user_id_too_long");
             ""

@@ -47,16 +47,21 @@ pub(crate) fn wire(kind: ErrorKind) -> Wire {
 
 /// The text for the client. A fault of ours is logged with its cause under a correlation id, and only that is told.
 pub(crate) fn words(error: &Error, locale: Locale) -> String {
+    words_for(error, locale, None)
+}
+
+/// The same, with the id of the HTTP request for the log.
+fn words_for(error: &Error, locale: Locale, request_id: Option<&str>) -> String {
     let cause = error.cause.as_deref().map(tracing::field::display);
     match error.kind {
         ErrorKind::Internal => {
             let correlation = Uuid::new_v4();
-            tracing::error!(%correlation, cause, "internal error");
+            tracing::error!(%correlation, request_id, cause, "internal error");
             i18n::text(locale, &message::internal(correlation))
         }
         _ => {
             if cause.is_some() {
-                tracing::debug!(kind = ?error.kind, cause, "request failed: {}", error.message);
+                tracing::debug!(request_id, kind = ?error.kind, cause, "request failed: {}", error.message);
             }
             i18n::text(locale, &error.message)
         }
@@ -157,10 +162,10 @@ pub(crate) struct Rendered {
 }
 
 impl ApiError {
-    /// Words the failure for a request to `path`.
-    pub(crate) fn render(&self, locale: Locale, shape: Shape, path: &str) -> Rendered {
+    /// Words the failure for a request to `path`; the id of the request is for the log.
+    pub(crate) fn render(&self, locale: Locale, shape: Shape, path: &str, request_id: Option<&str>) -> Rendered {
         let (text, code) = match self {
-            Self::Failed(error) => (words(error, locale), wire(error.kind).code),
+            Self::Failed(error) => (words_for(error, locale, request_id), wire(error.kind).code),
             Self::NoSuchPath => (i18n::text(locale, &message::no_such_path(path)), "NOT_FOUND"),
             Self::MethodNotAllowed => (i18n::text(locale, &message::method_not_allowed()), "INVALID_REQUEST"),
             Self::UpgradeRequired => (i18n::text(locale, &message::invalid_request("WebSocket upgrade expected")), "INVALID_REQUEST"),
@@ -204,7 +209,7 @@ mod tests {
     use std::time::Duration;
 
     fn body(error: ApiError, locale: Locale, shape: Shape) -> Value {
-        serde_json::from_str(&error.render(locale, shape, "/v1/x").body).unwrap()
+        serde_json::from_str(&error.render(locale, shape, "/v1/x", None).body).unwrap()
     }
 
     #[test]
@@ -216,15 +221,15 @@ mod tests {
 
     #[test]
     fn the_cause_of_an_internal_error_stays_inside() {
-        let text = ApiError::from(Error::internal("relation agents does not exist")).render(Locale::En, Shape::Ours, "/v1/x").body;
+        let text = ApiError::from(Error::internal("relation agents does not exist")).render(Locale::En, Shape::Ours, "/v1/x", Some("r-1")).body;
         assert!(text.contains("internal error (reference ") && !text.contains("relation"), "{text}");
     }
 
     #[test]
     fn openai_clients_get_their_own_shape_and_wait_a_minute() {
         let limited = ApiError::from(Error::new(ErrorKind::RateLimited, message::rate_limit()).retry_after(Duration::from_secs(3)));
-        assert_eq!(limited.render(Locale::En, Shape::OpenAi, "/").retry_after, Some(60));
-        assert_eq!(limited.render(Locale::En, Shape::Ours, "/").retry_after, Some(3));
+        assert_eq!(limited.render(Locale::En, Shape::OpenAi, "/", None).retry_after, Some(60));
+        assert_eq!(limited.render(Locale::En, Shape::Ours, "/", None).retry_after, Some(3));
         assert_eq!(body(limited, Locale::En, Shape::OpenAi)["error"]["type"], "rate_limit_error");
         assert_eq!(body(Error::internal("x").into(), Locale::En, Shape::OpenAi)["error"]["type"], "server_error");
         assert_eq!(body(Error::required("model").into(), Locale::En, Shape::OpenAi)["error"]["type"], "invalid_request_error");
@@ -233,6 +238,6 @@ mod tests {
     #[test]
     fn a_part_of_a_second_is_rounded_up() {
         let error = ApiError::from(Error::unavailable("x").retry_after(Duration::from_millis(1200)));
-        assert_eq!(error.render(Locale::En, Shape::Ours, "/").retry_after, Some(2));
+        assert_eq!(error.render(Locale::En, Shape::Ours, "/", None).retry_after, Some(2));
     }
 }

@@ -1,6 +1,8 @@
 //! REST: the table of tables, and what surrounds every request.
 
+pub(crate) mod activity;
 pub(crate) mod agents;
+pub(crate) mod api_keys;
 pub(crate) mod chat;
 pub(crate) mod edge;
 pub(crate) mod edition;
@@ -9,9 +11,13 @@ pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod providers;
 pub(crate) mod ready;
+pub(crate) mod system_configs;
+pub(crate) mod tenant_users;
+pub(crate) mod tenants;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tools;
+pub(crate) mod users;
 
 use crate::{
     api::{Example, Route},
@@ -35,6 +41,12 @@ pub(crate) const DOMAINS: &[Domain] = &[
     Domain { routes: agents::ROUTES, examples: agents::EXAMPLES, documented: agents::documented },
     Domain { routes: providers::ROUTES, examples: providers::EXAMPLES, documented: providers::documented },
     Domain { routes: tools::ROUTES, examples: tools::EXAMPLES, documented: tools::documented },
+    Domain { routes: api_keys::ROUTES, examples: api_keys::EXAMPLES, documented: api_keys::documented },
+    Domain { routes: tenants::ROUTES, examples: tenants::EXAMPLES, documented: tenants::documented },
+    Domain { routes: tenant_users::ROUTES, examples: &[], documented: tenant_users::documented },
+    Domain { routes: users::ROUTES, examples: &[], documented: users::documented },
+    Domain { routes: activity::ROUTES, examples: activity::EXAMPLES, documented: activity::documented },
+    Domain { routes: system_configs::ROUTES, examples: system_configs::EXAMPLES, documented: system_configs::documented },
     Domain { routes: edition::ROUTES, examples: edition::EXAMPLES, documented: edition::documented },
     Domain { routes: openapi::ROUTES, examples: &[], documented: openapi::documented },
     Domain { routes: health::ROUTES, examples: health::EXAMPLES, documented: health::documented },
@@ -50,6 +62,12 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .service(agents::scope())
         .service(tools::scope())
         .service(providers::scope())
+        .service(api_keys::scope())
+        .service(tenants::scope())
+        .service(tenant_users::scope())
+        .service(users::scope())
+        .service(activity::scope())
+        .configure(system_configs::configure)
         .service(edition::scope())
         .service(openapi::scope())
         .configure(health::configure)

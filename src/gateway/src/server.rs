@@ -80,8 +80,8 @@ impl Bound {
         let Self { server, gateway, events, shutdown, grace, .. } = self;
         let hub = gateway.hub.clone();
         let forwarding = actix_web::rt::spawn({
-            let hub = hub.clone();
-            async move { hub.forward(events).await }
+            let (hub, auth) = (hub.clone(), gateway.core.auth.clone());
+            async move { hub.forward(events, &*auth).await }
         });
         let counters = gateway.metrics.clone();
         let upkeep = actix_web::rt::spawn(async move {

@@ -1,15 +1,21 @@
 //! WebSocket RPC, protocol version 3: requests answered by id, events numbered per connection.
 
 mod agents;
+mod api_keys;
 mod chat;
+mod config;
+mod config_permissions;
 mod connect;
 mod connection;
 mod frame;
 pub(crate) mod hub;
+mod logs;
 mod methods;
+mod pairing;
 mod pending;
 mod platform;
 mod sessions;
 mod socket;
+mod tenants;
 
 pub(crate) use socket::service;

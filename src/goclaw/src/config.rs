@@ -1,15 +1,25 @@
 //! What the operator decided: built-in defaults, then the file, then the secret store, then the environment.
 
+mod atomic;
+mod defaults;
+mod document;
 pub mod edition;
 pub mod environment;
-mod file;
 pub mod first_start;
+pub mod live;
 mod overlay;
+mod schema;
+mod secrets;
 mod settings;
+mod system_keys;
+mod telemetry;
+pub mod watch;
 
 use edition::{EditionName, Storage};
 use environment::Environment;
+use schema::gateway::LogFormat;
 use secrecy::SecretString;
+use serde_json::Value;
 use std::{
     collections::HashMap,
     fs, io,
@@ -52,6 +62,7 @@ pub enum ConfigError {
 }
 
 /// What holds, whoever said it.
+#[derive(Clone)]
 pub struct Config {
     /// The configuration file.
     pub path: PathBuf,
@@ -66,7 +77,14 @@ pub struct Config {
     /// The database.
     pub storage: Storage,
     environment: Environment,
-    file: file::File,
+    /// What the file holds, secrets included if somebody wrote some into it.
+    document: Value,
+    /// What the secret store holds, by path (`gateway.token`).
+    secrets: HashMap<String, SecretString>,
+    /// What file, secret store and environment say together.
+    said: Value,
+    /// The same, in types.
+    file: schema::File,
 }
 
 impl Config {
@@ -80,16 +98,33 @@ impl Config {
             (None, Some(variable)) => environment.path(variable),
             (None, None) => environment.path("config.json"),
         };
-        let (found, mut file) = match fs::read_to_string(&path) {
-            Ok(text) => (true, file::parse(&text).map_err(|detail| ConfigError::Malformed { path: path.clone(), detail })?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (false, file::File::default()),
+        let (found, document) = match fs::read_to_string(&path) {
+            Ok(text) => (true, read(&path, &text)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (false, Value::Object(serde_json::Map::new())),
             Err(error) => return Err(ConfigError::Unreadable { path, error }),
         };
-        overlay::environment(&mut file, &environment).map_err(ConfigError::Variable)?;
-        let data_dir = environment.path(file.data_dir.as_deref().filter(|dir| !dir.is_empty()).unwrap_or("~/.goclaw/data"));
-        let workspace = environment.path(file.agents.defaults.workspace.as_deref().filter(|dir| !dir.is_empty()).unwrap_or("~/.goclaw/workspace"));
+        Self::of(path, found, document, HashMap::new(), environment)
+    }
+
+    /// What a document, the secret store and the environment say together.
+    fn of(path: PathBuf, found: bool, document: Value, secrets: HashMap<String, SecretString>, environment: Environment) -> Result<Self, ConfigError> {
+        let malformed = |fault: document::Fault| ConfigError::Malformed { path: path.clone(), detail: fault.to_string() };
+        document::typed(&document).map_err(malformed)?;
+        let mut said = document.clone();
+        secrets::lay(&mut said, &secrets);
+        overlay::enable_channels(&mut said);
+        let assignments = overlay::environment(&environment, &said).map_err(ConfigError::Variable)?;
+        for assignment in &assignments {
+            document::put(&mut said, &assignment.path, assignment.value.clone());
+        }
+        let file = document::typed(&said).map_err(|fault| {
+            let blamed = assignments.iter().find(|assignment| fault.place == assignment.path.join("."));
+            blamed.map_or_else(|| malformed(fault.clone()), |assignment| ConfigError::Variable(format!("{}: {}", assignment.variable, fault.detail)))
+        })?;
+        let data_dir = environment.path(file.data_dir.as_deref().unwrap_or("~/.goclaw/data"));
+        let workspace = environment.path(file.agents.defaults.workspace.as_deref().unwrap_or("~/.goclaw/workspace"));
         let (edition, storage) = edition::choose(file.edition.as_ref(), &environment, &data_dir)?;
-        Ok(Self { path, found, data_dir, workspace, edition, storage, environment, file })
+        Ok(Self { path, found, data_dir, workspace, edition, storage, environment, document, secrets, said, file })
     }
 
     /// The same, read anew.
@@ -105,14 +140,30 @@ impl Config {
     /// # Errors
     /// As the environment's overlay.
     pub fn overlay_secrets(&mut self, secrets: &HashMap<String, SecretString>) -> Result<(), ConfigError> {
-        overlay::secrets(&mut self.file, secrets);
-        overlay::environment(&mut self.file, &self.environment).map_err(ConfigError::Variable)
+        let (path, document, environment) = (self.path.clone(), self.document.clone(), self.environment.clone());
+        *self = Self::of(path, self.found, document, secrets.clone(), environment)?;
+        Ok(())
+    }
+
+    /// Everything that holds, the built-in values included. Secrets are in clear.
+    fn effective(&self) -> Value {
+        let mut effective = self.said.clone();
+        defaults::fill(&mut effective, &defaults::built_in(self.edition));
+        effective
+    }
+
+    /// Everything that holds, the built-in values included; each secret is what `hide` makes of it.
+    #[must_use]
+    pub fn shown(&self, hide: impl Fn(&str) -> String) -> Value {
+        let mut effective = self.effective();
+        secrets::hide(&mut effective, hide);
+        effective
     }
 
     /// Where to listen. Lite stays on this machine unless it is told otherwise.
     #[must_use]
     pub fn host(&self) -> &str {
-        match (self.file.gateway.host.as_deref().filter(|host| !host.is_empty()), self.edition) {
+        match (self.file.gateway.host.as_deref(), self.edition) {
             (Some(host), _) => host,
             (None, EditionName::Lite) => "127.0.0.1",
             (None, EditionName::Standard) => "0.0.0.0",
@@ -122,7 +173,7 @@ impl Config {
     /// The port to listen on; 0 for any that is free.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.file.gateway.port.unwrap_or(DEFAULT_PORT)
+        self.file.gateway.port.and_then(|port| u16::try_from(port.get()).ok()).unwrap_or(DEFAULT_PORT)
     }
 
     /// Where a client on this machine finds the gateway, as `host:port`.
@@ -150,12 +201,13 @@ impl Config {
     /// The token that the file, the secret store or the environment gives.
     #[must_use]
     pub fn token(&self) -> Option<&SecretString> {
-        self.file.gateway.token.as_ref()
+        self.file.gateway.token.as_deref()
     }
 
     /// Makes `token` hold.
     pub fn set_token(&mut self, token: SecretString) {
-        self.file.gateway.token = Some(token);
+        document::put(&mut self.said, &["gateway", "token"], secrecy::ExposeSecret::expose_secret(&token).into());
+        self.file.gateway.token = Some(token.into());
     }
 
     /// The token that the command line uses before any other.
@@ -189,6 +241,12 @@ impl Config {
         self.environment.flag("GOCLAW_DESKTOP")
     }
 
+    /// The directories in which programs are looked for.
+    #[must_use]
+    pub fn search_path(&self) -> Vec<PathBuf> {
+        self.environment.get("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default()
+    }
+
     /// How much is logged: a level, or a filter with levels per module.
     #[must_use]
     pub fn log_level(&self) -> &str {
@@ -196,22 +254,16 @@ impl Config {
     }
 
     /// Whether the log is JSON.
-    ///
-    /// # Errors
-    /// If the format is neither `pretty` nor `json`.
-    pub fn log_json(&self) -> Result<bool, ConfigError> {
-        match self.file.logging.format.as_deref().unwrap_or("pretty") {
-            "json" => Ok(true),
-            "pretty" | "text" | "" => Ok(false),
-            other => Err(ConfigError::Value { source_name: "logging.format", detail: format!("unknown format {other:?}; it must be pretty or json") }),
-        }
+    #[must_use]
+    pub fn log_json(&self) -> bool {
+        self.file.logging.format == Some(LogFormat::Json)
     }
 
     /// What an operator should know before it surprises them.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let dormant = self.file.dormant();
+        let dormant = document::dormant(&self.document);
         if !dormant.is_empty() {
             warnings.push(format!("this version does not use these parts of {}: {}", self.path.display(), dormant.join(", ")));
         }
@@ -221,6 +273,11 @@ impl Config {
         }
         warnings
     }
+}
+
+/// The document in a file's text.
+fn read(path: &Path, text: &str) -> Result<Value, ConfigError> {
+    document::read(text).map_err(|fault| ConfigError::Malformed { path: path.to_owned(), detail: fault.to_string() })
 }
 
 #[cfg(test)]

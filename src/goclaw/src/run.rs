@@ -1,12 +1,14 @@
 //! Running the gateway: which adapter stands behind which port, from the first file to the last signal.
 
 mod assemble;
+mod releases;
 mod serve;
 mod storage;
 
+pub use crate::config::live::place;
 pub use assemble::{Assembled, assemble, llm};
 pub use serve::serve;
-pub use storage::{describe, plain};
+pub use storage::{Plain, describe, open, plain};
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;

@@ -144,11 +144,12 @@ impl Shared {
     }
 }
 
-/// The upstream. It ends when it is dropped.
+/// The upstream. It ends when its last clone is dropped.
+#[derive(Clone)]
 pub struct FakeLlm {
     address: SocketAddr,
     shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
+    _alive: watch::Sender<()>,
 }
 
 impl FakeLlm {
@@ -157,7 +158,7 @@ impl FakeLlm {
     pub fn start() -> Self {
         let shared =
             Arc::new(Shared { script: Mutex::default(), requests: watch::Sender::new(Vec::new()), lost: watch::Sender::new(0), open: watch::Sender::new(0) });
-        let (stop, mut stopped) = watch::channel(false);
+        let (alive, mut ended) = watch::channel(());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         listener.set_nonblocking(true).expect("a socket that does not block");
@@ -169,12 +170,12 @@ impl FakeLlm {
                 loop {
                     tokio::select! {
                         Ok((socket, _)) = listener.accept() => drop(tokio::spawn(exchange::serve(socket, served.clone()))),
-                        _ = stopped.changed() => break,
+                        _ = ended.changed() => break,
                     }
                 }
             });
         });
-        Self { address, shared, stop }
+        Self { address, shared, _alive: alive }
     }
 
     /// The base URL, for both protocols.
@@ -239,11 +240,5 @@ impl FakeLlm {
     /// Waits until `count` answers are being given at the same time.
     pub async fn wait_for_open_answers(&self, count: usize) {
         within("open answers", self.shared.open.subscribe().wait_for(|open| *open >= count)).await.expect("the upstream lives");
-    }
-}
-
-impl Drop for FakeLlm {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
     }
 }

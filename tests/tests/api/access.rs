@@ -1,10 +1,14 @@
 //! Who may come in, as whom, and into which tenant.
 
 use crate::common::{Tenants, ask, create_agent, question, with_fox};
-use goclaw_ports::{api_keys::ApiKey, roles::Scope, tenants::TenantStatus};
+use goclaw_ports::{
+    api_keys::ApiKey,
+    roles::Scope,
+    tenants::{MemberRole, TenantPatch, TenantStatus},
+};
 use goclaw_tests::{
     Edition, Server, Setup,
-    fixtures::{add_api_key, add_tenant, api_key, api_key_hash, at, raw_api_key},
+    fixtures::{add_api_key, add_member, add_tenant, api_key, api_key_hash, at, raw_api_key},
     server::GATEWAY_TOKEN,
 };
 use serde_json::{Value, json};
@@ -124,7 +128,7 @@ on_both_editions! {
         let mut setup = Setup::new(edition).await;
         let stores = setup.stores().await;
         let tenant = add_tenant(&stores, "a").await;
-        stores.tenants.put_member(tenant, "mai", "member", at(0)).await.unwrap();
+        add_member(&stores, tenant, "mai", MemberRole::Member).await;
         drop(stores);
         let server = setup.start().await;
         for tenant in ["a", &tenant.to_string()] {
@@ -146,9 +150,10 @@ on_both_editions! {
         let mut keys = Vec::new();
         for (slug, status) in [("suspended", TenantStatus::Suspended), ("archived", TenantStatus::Archived)] {
             let tenant = add_tenant(&stores, slug).await;
-            stores.tenants.put_member(tenant, "mai", "admin", at(0)).await.unwrap();
+            add_member(&stores, tenant, "mai", MemberRole::Admin).await;
             keys.push(add_api_key(&stores, Some(tenant), &[Scope::Admin], "").await);
-            stores.tenants.set_status(tenant, status, at(1)).await.unwrap();
+            let suspended = TenantPatch { status: Some(status), ..TenantPatch::default() };
+            stores.tenants.update(tenant, &suspended, at(1)).await.unwrap();
         }
         drop(stores);
         let server = setup.start().await;

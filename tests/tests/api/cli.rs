@@ -1,217 +1,19 @@
 //! The commands, as somebody in a shell uses them.
 
-use crate::common::with_fox;
+use crate::{
+    common::with_fox,
+    shell::{Machine, Shell, is_kept_below, mode},
+};
 use goclaw_tests::{
-    Answer, Edition, FakeLlm, PATIENCE, Server,
-    database::PostgresDatabase,
+    Answer, Edition, FakeLlm, Server,
     fake_llm::{DEFAULT_TEXT, Gate},
-    server::{GATEWAY_TOKEN, UPSTREAM_KEY, binary, free_port},
+    server::{GATEWAY_TOKEN, UPSTREAM_KEY, free_port},
     within,
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
-use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdout, Command},
-};
+use std::{fs, os::unix::fs::PermissionsExt};
+use tokio::io::AsyncReadExt;
 use url::Url;
-
-/// Where commands are typed, and with which environment.
-struct Shell {
-    dir: PathBuf,
-    environment: BTreeMap<String, String>,
-}
-
-/// What a command left behind.
-struct Outcome {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Shell {
-    /// Beside a running gateway, with its environment.
-    fn beside(server: &Server) -> Self {
-        Self { dir: server.dir().to_owned(), environment: server.environment() }
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> &mut Self {
-        self.environment.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    fn unset(&mut self, name: &str) -> &mut Self {
-        self.environment.remove(name);
-        self
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(binary());
-        command.args(line.split_whitespace()).env_clear().envs(&self.environment).current_dir(&self.dir).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    async fn run(&self, line: &str) -> Outcome {
-        self.run_with(line, "").await
-    }
-
-    /// Runs `goclaw` with these arguments and this standard input.
-    async fn run_with(&self, line: &str, input: &str) -> Outcome {
-        let mut child = self.command(line).stdin(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        // A command that reads nothing may be gone before everything is written.
-        stdin.write_all(input.as_bytes()).await.ok();
-        drop(stdin);
-        let output = within("a command to end", child.wait_with_output()).await.unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Outcome { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-    }
-}
-
-impl Outcome {
-    /// Asserts that it ended with this code.
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.out, self.err);
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.out))
-    }
-
-    /// Asserts that the error says all of this.
-    fn says(self, parts: &[&str]) -> Self {
-        for part in parts {
-            assert!(self.err.contains(part), "nothing about {part:?} in: {}", self.err);
-        }
-        self
-    }
-
-    /// Asserts that none of this was printed.
-    fn hides(self, secrets: &[&str]) -> Self {
-        for secret in secrets {
-            assert!(!self.out.contains(secret) && !self.err.contains(secret), "{secret} was printed:\n{}{}", self.out, self.err);
-        }
-        self
-    }
-}
-
-/// A machine on which nobody ran anything yet: an empty home directory and, in standard, an empty database.
-struct Machine {
-    shell: Shell,
-    root: TempDir,
-    database: Option<PostgresDatabase>,
-}
-
-impl Machine {
-    async fn new(edition: Edition) -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let home = root.path().join("home");
-        fs::create_dir(&home).unwrap();
-        let mut shell = Shell { dir: home.clone(), environment: BTreeMap::new() };
-        shell.set("HOME", &home.to_string_lossy()).set("GOCLAW_PORT", &free_port().to_string());
-        let database = match edition {
-            Edition::Lite => None,
-            Edition::Standard => {
-                let database = PostgresDatabase::create_empty().await;
-                shell.set("GOCLAW_POSTGRES_DSN", &database.dsn).set("GOCLAW_HOST", "127.0.0.1");
-                shell.set("GOCLAW_ENCRYPTION_KEY", &"5e".repeat(32)).set("GOCLAW_GATEWAY_TOKEN", GATEWAY_TOKEN);
-                Some(database)
-            }
-        };
-        Self { shell, root, database }
-    }
-
-    /// The same, ready for a gateway: lite makes its database itself, standard is migrated first.
-    async fn migrated(edition: Edition) -> Self {
-        let machine = Self::new(edition).await;
-        if edition == Edition::Standard {
-            machine.run("migrate up").await.expect(0);
-        }
-        machine
-    }
-
-    async fn run(&self, line: &str) -> Outcome {
-        self.shell.run(line).await
-    }
-
-    /// A file of the home directory.
-    fn file(&self, name: &str) -> PathBuf {
-        self.shell.dir.join(name)
-    }
-
-    fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.shell.environment["GOCLAW_PORT"])
-    }
-
-    /// Starts the gateway and waits until it says where it listens. A port that somebody took in between is given up for another.
-    async fn start(&mut self) -> Gateway {
-        let log = self.root.path().join("gateway.log");
-        for _ in 0..3 {
-            let mut child = self.shell.command("").stderr(File::create(&log).unwrap()).spawn().unwrap();
-            let mut out = BufReader::new(child.stdout.take().unwrap());
-            let mut announced = String::new();
-            within("the gateway to start", out.read_line(&mut announced)).await.unwrap();
-            if !announced.is_empty() {
-                return Gateway { child, out, announced };
-            }
-            let log = fs::read_to_string(&log).unwrap();
-            assert!(log.contains("in use"), "the gateway ended at once:\n{log}");
-            self.shell.set("GOCLAW_PORT", &free_port().to_string());
-        }
-        panic!("there is no free port");
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if let Some(database) = self.database.take() {
-            database.remove_blocking();
-        }
-    }
-}
-
-/// A running gateway of a [`Machine`].
-struct Gateway {
-    child: Child,
-    out: BufReader<ChildStdout>,
-    announced: String,
-}
-
-impl Gateway {
-    /// Stops it and answers with all that it wrote to standard output.
-    async fn stop(mut self) -> String {
-        kill(Pid::from_raw(self.child.id().unwrap().try_into().unwrap()), Signal::SIGTERM).unwrap();
-        let status = tokio::time::timeout(PATIENCE * 2, self.child.wait()).await.expect("the gateway stops").unwrap();
-        assert!(status.success(), "{status}");
-        self.out.read_to_string(&mut self.announced).await.unwrap();
-        self.announced
-    }
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
-}
-
-/// Whether some file below `dir` holds this text.
-fn is_kept_below(dir: &Path, text: &str) -> bool {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).any(|path| match path.is_dir() {
-        true => is_kept_below(&path, text),
-        false => fs::read(&path).unwrap().windows(text.len()).any(|window| window == text.as_bytes()),
-    })
-}
 
 /// The checks of a report as `name: status`.
 fn checks(report: &Value) -> String {
@@ -252,16 +54,17 @@ async fn a_database_in_use_is_left_alone() {
     let mut shell = Shell::beside(&server);
     shell.set("GOCLAW_PORT", &free_port().to_string());
     let holder = format!("in use by process {} ", server.pid());
-    for line in ["migrate up", "migrate version", "", "serve"] {
-        assert_eq!(shell.run(line).await.expect(1).says(&[&holder]).out, "");
+    for line in ["migrate up", "migrate drop --yes", "", "serve"] {
+        assert_eq!(shell.run(line).await.expect(4).says(&[&holder]).out, "");
     }
+    shell.run("migrate version").await.expect(0);
     server.owner().get("/v1/agents").await.expect(200);
 }
 
 #[tokio::test]
 async fn standard_says_what_it_needs() {
     let mut machine = Machine::new(Edition::Standard).await;
-    machine.run("").await.expect(1).says(&["goclaw migrate up", "GOCLAW_AUTO_UPGRADE"]);
+    machine.run("").await.expect(4).says(&["goclaw migrate up", "GOCLAW_AUTO_UPGRADE"]);
     machine.run("migrate up").await.expect(0);
 
     let key = machine.shell.environment["GOCLAW_ENCRYPTION_KEY"].clone();
@@ -331,7 +134,8 @@ async fn a_database_that_is_not_there_is_found_by_the_doctor() {
 on_both_editions! {
     async fn a_fresh_database_is_migrated_once(edition) {
         let machine = Machine::new(edition).await;
-        assert_eq!(machine.run("migrate version").await.expect(0).out, "0\n");
+        let fresh = machine.run("migrate version").await.expect(0).out;
+        assert!(fresh.starts_with("0 (a fresh database; this build needs ") && fresh.contains("goclaw migrate up"), "{fresh}");
         assert_eq!(machine.run("migrate version --json").await.expect(0).json()["version"], 0);
 
         let migrated = machine.run("migrate up").await.expect(0).out;
@@ -403,18 +207,18 @@ on_both_editions! {
         let mut server = with_fox(edition).await;
         let mut shell = Shell::beside(&server);
         for line in ["agent chat -n nobody -m hello", "agent chat -n nobody -m hello --json"] {
-            assert_eq!(shell.run(line).await.expect(1).says(&["agent not found: nobody", "goclaw onboard"]).out, "");
+            assert_eq!(shell.run(line).await.expect(4).says(&["agent not found: nobody", "goclaw onboard"]).out, "");
         }
         server.llm.next(Answer::error(400, "the model is on holiday"));
         shell.run("agent chat -n fox -m hello").await.expect(1).says(&["the model's provider failed"]).hides(&[UPSTREAM_KEY]);
 
         shell.set("GOCLAW_TOKEN", "a-wrong-token-that-nobody-may-see");
-        shell.run("agent chat -n fox -m hello").await.expect(1).says(&["does not accept the token"]).hides(&["nobody-may-see"]);
+        shell.run("agent chat -n fox -m hello").await.expect(4).says(&["does not accept the token"]).hides(&["nobody-may-see"]);
         shell.unset("GOCLAW_TOKEN");
 
         server.stop().await;
         let address = format!("http://127.0.0.1:{}", shell.environment["GOCLAW_PORT"]);
-        shell.run("agent chat -n fox -m hello").await.expect(1).says(&[&address, "start it with `goclaw`"]);
+        shell.run("agent chat -n fox -m hello").await.expect(3).says(&[&address, "start it with `goclaw`"]);
     }
 
     async fn a_session_is_gone_on_with(edition) {

@@ -41,7 +41,11 @@ async fn what_the_document_lists_exists() {
     let server = Server::start(Edition::Lite).await;
     assert!(server.anonymous().get("/v1/openapi.json").await.expect(200) == *document());
     for (path, item) in document()["paths"].as_object().unwrap() {
-        let concrete = path.replace("{id}", "01930000-0000-7000-8000-000000000000").replace("{name}", "exec");
+        let concrete = path
+            .replace("{id}", "01930000-0000-7000-8000-000000000000")
+            .replace("{name}", "exec")
+            .replace("{key}", "agent.default_model")
+            .replace("{userId}", "mai");
         assert!(!concrete.contains('{'), "{path}");
         for method in item.as_object().unwrap().keys().filter(|method| ["get", "post", "put", "delete", "patch"].contains(&method.as_str())) {
             let reply = server.anonymous().send(&method.to_uppercase(), &concrete, "", Vec::new()).await;

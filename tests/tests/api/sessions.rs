@@ -1,7 +1,7 @@
 //! `sessions.list`, `sessions.preview`, and who may see which conversation.
 
 use crate::common::{Tenants, create_agent_with, fox_session, history, message};
-use goclaw_tests::{Edition, WsClient};
+use goclaw_tests::{Answer, Edition, WsClient, fake_llm::Gate};
 use serde_json::{Value, json};
 
 fn keys(list: &Value) -> Vec<&str> {
@@ -96,5 +96,79 @@ on_both_editions! {
             assert_eq!(error.code, "INVALID_REQUEST", "{method}");
             assert!(error.message.contains(name), "{method}: {}", error.message);
         }
+    }
+
+    async fn a_session_is_patched(edition) {
+        let (tenants, mut admin, mut mai, mut lan) = with_users(edition).await;
+        let key = fox_session("1");
+        mai.call("chat.send", &message(&key, "hello")).await.unwrap();
+        let patch = json!({"key": key, "label": "Title", "model": "m", "metadata": {"colour": "red"}});
+        assert_eq!(mai.call("sessions.patch", &patch).await.unwrap(), json!({"ok": true, "key": key}));
+        let event = admin.event_named("session.updated").await;
+        assert_eq!(event["payload"], json!({"sessionKey": key, "label": "Title", "userId": "mai"}));
+        admin.call("sessions.patch", &json!({"session_key": key, "metadata": {"size": "big"}})).await.unwrap();
+        let list = mai.call("sessions.list", &json!({})).await.unwrap();
+        let session = &list["sessions"][0];
+        assert_eq!((&session["label"], &session["model"]), (&json!("Title"), &json!("m")));
+        assert_eq!((&session["metadata"]["colour"], &session["metadata"]["size"]), (&json!("red"), &json!("big")));
+        assert_eq!(history(&mut mai, &key).await.len(), 2);
+
+        for (params, code) in [
+            (json!({}), "INVALID_REQUEST"),
+            (json!({"key": key, "label": "x".repeat(501)}), "INVALID_REQUEST"),
+            (json!({"key": key, "label": 5}), "INVALID_REQUEST"),
+            (json!({"key": fox_session("none"), "label": "x"}), "NOT_FOUND"),
+        ] {
+            assert_eq!(admin.call("sessions.patch", &params).await.unwrap_err().code, code, "{params}");
+        }
+        assert_eq!(lan.call("sessions.patch", &patch).await.unwrap_err().code, "UNAUTHORIZED");
+        let mut viewer = tenants.socket(&tenants.a_viewer, "mai").await;
+        assert_eq!(viewer.call("sessions.patch", &patch).await.unwrap_err().code, "UNAUTHORIZED");
+        let mut other = tenants.socket(&tenants.b_admin, "mai").await;
+        assert_eq!(other.call("sessions.patch", &patch).await.unwrap_err().code, "NOT_FOUND");
+    }
+
+    async fn a_session_is_reset_and_deleted(edition) {
+        let (mut tenants, mut admin, mut mai, mut lan) = with_users(edition).await;
+        let key = fox_session("1");
+        mai.call("chat.send", &message(&key, "hello")).await.unwrap();
+        mai.call("sessions.patch", &json!({"key": key, "label": "Title"})).await.unwrap();
+        for method in ["sessions.reset", "sessions.delete"] {
+            assert_eq!(admin.call(method, &json!({})).await.unwrap_err().code, "INVALID_REQUEST");
+            assert_eq!(lan.call(method, &json!({"key": key})).await.unwrap_err().code, "UNAUTHORIZED");
+            assert_eq!(lan.call(method, &json!({"key": fox_session("none")})).await.unwrap_err().code, "NOT_FOUND");
+            assert_eq!(admin.call(method, &json!({"key": fox_session("none")})).await.unwrap(), json!({"ok": true}));
+            let mut viewer = tenants.socket(&tenants.a_viewer, "mai").await;
+            assert_eq!(viewer.call(method, &json!({"key": key})).await.unwrap_err().code, "UNAUTHORIZED");
+            let mut other = tenants.socket(&tenants.b_admin, "mai").await;
+            other.call(method, &json!({"key": key})).await.unwrap();
+        }
+        assert_eq!(history(&mut mai, &key).await.len(), 2);
+
+        assert_eq!(mai.call("sessions.reset", &json!({"session_key": key})).await.unwrap(), json!({"ok": true}));
+        tenants.server.stop().await;
+        tenants.server.restart().await;
+        let mut mai = tenants.socket(&tenants.a_operator, "mai").await;
+        assert!(history(&mut mai, &key).await.is_empty());
+        let list = mai.call("sessions.list", &json!({})).await.unwrap();
+        assert_eq!((&list["sessions"][0]["label"], &list["sessions"][0]["messageCount"]), (&json!("Title"), &json!(0)));
+        assert!(list["sessions"][0]["outputTokens"].as_i64().unwrap() > 0);
+
+        mai.call("sessions.delete", &json!({"key": key})).await.unwrap();
+        assert_eq!(mai.call("sessions.list", &json!({})).await.unwrap()["total"], 0);
+        assert_eq!(mai.call("sessions.delete", &json!({"key": key})).await.unwrap_err().code, "NOT_FOUND");
+    }
+
+    async fn a_run_of_a_deleted_session_is_stopped(edition) {
+        let (tenants, _, mut mai, _) = with_users(edition).await;
+        let (key, gate) = (fox_session("1"), Gate::closed());
+        tenants.server.llm.next(Answer::text("a long answer").chunks(4).gated(&gate));
+        let mut running = tenants.socket(&tenants.a_operator, "mai").await;
+        running.send("chat.send", &message(&key, "hello")).await;
+        tenants.server.llm.wait_for_questions(1).await;
+        mai.call("sessions.delete", &json!({"key": key})).await.unwrap();
+        gate.open();
+        assert_eq!(mai.call("chat.session.status", &json!({"sessionKey": key})).await.unwrap()["isRunning"], false);
+        assert_eq!(mai.call("sessions.list", &json!({})).await.unwrap()["total"], 0);
     }
 }

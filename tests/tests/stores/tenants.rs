@@ -1,6 +1,14 @@
-use goclaw_ports::{TenantId, tenants::Tenant, tenants::TenantStatus};
-use goclaw_tests::fixtures::{at, odd_json, tenant};
+use goclaw_ports::{
+    JsonObject, TenantId,
+    tenants::{Tenant, TenantPatch, TenantStatus},
+};
+use goclaw_tests::fixtures::{at, object, odd_json, tenant};
+use serde_json::json;
 use uuid::Uuid;
+
+fn to_status(status: TenantStatus) -> TenantPatch {
+    TenantPatch { status: Some(status), ..TenantPatch::default() }
+}
 
 on_both_databases! {
     async fn the_master_tenant_is_there_from_the_start(db) {
@@ -54,67 +62,36 @@ on_both_databases! {
         assert_eq!(db.stores.tenants.all_tenants_find_by_slug("other").await.unwrap(), None);
     }
 
-    async fn the_status_of_one_tenant_is_changed(db) {
+    async fn a_patch_changes_what_it_names_of_one_tenant(db) {
         let (a, b) = (db.tenant("a").await, db.tenant("b").await);
         let before = db.stores.tenants.find(b).await.unwrap();
-        for status in [TenantStatus::Suspended, TenantStatus::Archived, TenantStatus::Active] {
-            assert!(db.stores.tenants.set_status(a, status, at(9)).await.unwrap());
-            let changed = db.stores.tenants.find(a).await.unwrap().unwrap();
-            assert_eq!((changed.status, changed.updated_at, changed.created_at), (status, at(9), at(0)));
+        let mut expected = db.stores.tenants.find(a).await.unwrap().unwrap();
+        let named = TenantPatch { name: Some("Công ty 🦀".into()), ..TenantPatch::default() };
+        let set = TenantPatch { settings: Some(odd_json()), ..TenantPatch::default() };
+        let emptied = TenantPatch { name: Some(String::new()), settings: Some(JsonObject::new()), ..TenantPatch::default() };
+        let statuses = [TenantStatus::Suspended, TenantStatus::Archived, TenantStatus::Active].map(to_status);
+        for (patch, time) in [named, set, TenantPatch::default()].into_iter().chain(statuses).chain([emptied]).zip(10..) {
+            expected.name = patch.name.clone().unwrap_or(expected.name);
+            expected.status = patch.status.unwrap_or(expected.status);
+            expected.settings = patch.settings.clone().unwrap_or(expected.settings);
+            expected.updated_at = at(time);
+            assert_eq!(db.stores.tenants.update(a, &patch, at(time)).await.unwrap(), Some(expected.clone()));
+            assert_eq!(db.stores.tenants.find(a).await.unwrap(), Some(expected.clone()));
         }
         assert_eq!(db.stores.tenants.find(b).await.unwrap(), before);
     }
 
-    async fn the_status_of_an_unknown_tenant_is_not_changed(db) {
-        assert!(!db.stores.tenants.set_status(TenantId(Uuid::now_v7()), TenantStatus::Archived, at(9)).await.unwrap());
-    }
-
-    async fn a_member_has_the_role_it_was_given_last(db) {
+    async fn settings_are_replaced_as_a_whole(db) {
         let a = db.tenant("a").await;
-        assert_eq!(db.stores.tenants.member_role(a, "mai").await.unwrap(), None);
-        for role in ["owner", "admin", "operator", "member", "viewer"] {
-            db.stores.tenants.put_member(a, "mai", role, at(1)).await.unwrap();
-            assert_eq!(db.stores.tenants.member_role(a, "mai").await.unwrap().as_deref(), Some(role));
+        for settings in [json!({"kept": {"deep": 1}, "gone": true}), json!({"kept": {"other": 2}})] {
+            let patch = TenantPatch { settings: Some(object(settings.clone())), ..TenantPatch::default() };
+            assert_eq!(db.stores.tenants.update(a, &patch, at(1)).await.unwrap().unwrap().settings, object(settings));
         }
     }
 
-    async fn user_ids_are_compared_exactly(db) {
-        let a = db.tenant("a").await;
-        for user in ["Mai", "mai ", "m'; drop table tenants; --", "người dùng 🦀", &"u".repeat(255)] {
-            db.stores.tenants.put_member(a, user, "member", at(1)).await.unwrap();
-            assert_eq!(db.stores.tenants.member_role(a, user).await.unwrap().as_deref(), Some("member"), "{user}");
-        }
-        for user in ["mai", "MAI", "%", "", "m"] {
-            assert_eq!(db.stores.tenants.member_role(a, user).await.unwrap(), None, "{user}");
-        }
-    }
-
-    async fn nobody_becomes_a_member_of_an_unknown_tenant(db) {
-        let unknown = TenantId(Uuid::now_v7());
-        assert_fails!(db.stores.tenants.put_member(unknown, "mai", "admin", at(1)).await, NotFound);
-        assert_eq!(db.stores.tenants.member_role(unknown, "mai").await.unwrap(), None);
-        assert!(!db.stores.tenants.remove_member(unknown, "mai").await.unwrap());
-    }
-
-    async fn a_membership_ends_once(db) {
-        let a = db.tenant("a").await;
-        db.stores.tenants.put_member(a, "mai", "admin", at(1)).await.unwrap();
-        db.stores.tenants.put_member(a, "lan", "viewer", at(1)).await.unwrap();
-        assert!(db.stores.tenants.remove_member(a, "mai").await.unwrap());
-        assert!(!db.stores.tenants.remove_member(a, "mai").await.unwrap());
-        assert_eq!(db.stores.tenants.member_role(a, "mai").await.unwrap(), None);
-        assert_eq!(db.stores.tenants.member_role(a, "lan").await.unwrap().as_deref(), Some("viewer"));
-    }
-
-    async fn memberships_of_one_tenant_say_nothing_about_another(db) {
-        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
-        db.stores.tenants.put_member(a, "mai", "admin", at(1)).await.unwrap();
-        assert_eq!(db.stores.tenants.member_role(b, "mai").await.unwrap(), None);
-        assert!(!db.stores.tenants.remove_member(b, "mai").await.unwrap());
-        db.stores.tenants.put_member(b, "mai", "viewer", at(2)).await.unwrap();
-        assert_eq!(db.stores.tenants.member_role(a, "mai").await.unwrap().as_deref(), Some("admin"));
-        assert!(db.stores.tenants.remove_member(b, "mai").await.unwrap());
-        assert_eq!(db.stores.tenants.member_role(a, "mai").await.unwrap().as_deref(), Some("admin"));
+    async fn an_unknown_tenant_is_not_changed(db) {
+        assert_eq!(db.stores.tenants.update(TenantId(Uuid::now_v7()), &to_status(TenantStatus::Archived), at(9)).await.unwrap(), None);
+        assert_eq!(db.stores.tenants.all_tenants_list().await.unwrap().len(), 1);
     }
 
     async fn one_of_many_wins_a_slug(db) {

@@ -14,7 +14,7 @@ use std::{collections::HashMap, time::Duration};
 async fn a_server_that_is_not_there_is_unavailable() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dsn = SecretString::from(format!("postgres://u:hunter2@127.0.0.1:{free}/d"));
-    let options = PostgresOptions { dsn, max_connections: 4, migrate: true };
+    let options = PostgresOptions { dsn, max_connections: 4, migrate: true, fallback_limiter: None };
     assert!(!format!("{options:?}").contains("hunter2"));
     let error = goclaw_postgres::open(options).await.err().unwrap();
     assert_eq!(error.kind, ErrorKind::Unavailable);

@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod connections;
+mod limiter;
+mod measures;
+mod proxy;
+mod relay;
 mod schema;
 mod statements;
 mod support;

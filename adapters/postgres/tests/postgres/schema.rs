@@ -19,6 +19,25 @@ async fn each_migration_runs_once() {
     assert_eq!((master.slug.as_str(), master.name.as_str()), ("master", "Master"));
 }
 
+#[tokio::test]
+async fn members_of_before_get_ids_of_their_own() {
+    let database = Database::new().await;
+    let client = database.client().await;
+    let known = "create table __diesel_schema_migrations (version varchar(50) primary key, run_on timestamp not null default current_timestamp);
+        insert into __diesel_schema_migrations (version) values ('0001');";
+    client.batch_execute(known).await.unwrap();
+    client.batch_execute(include_str!("../../../../migrations-postgres/0001_foundation/up.sql")).await.unwrap();
+    let users = format!("insert into tenant_users (tenant_id, user_id, role) values ('{0}', 'uma', 'owner'), ('{0}', 'max', 'viewer')", TenantId::MASTER);
+    client.batch_execute(&users).await.unwrap();
+
+    assert_eq!(migrate(&database.dsn()).await.unwrap().first().unwrap(), "0002_platform");
+    let stores = database.open(false).await.unwrap();
+    let members = stores.tenants.members(TenantId::MASTER).await.unwrap();
+    let said: Vec<_> = members.iter().map(|member| (member.user_id.as_str(), member.role.as_str(), member.display_name.as_deref())).collect();
+    assert_eq!(said, [("max", "viewer", None), ("uma", "owner", None)]);
+    assert!(members.iter().all(|member| member.metadata.is_empty() && !member.id.is_nil()) && members[0].id != members[1].id);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_migrators_at_once_one_does_the_work() {
     let databases = future::join_all((0..3).map(|_| Database::new())).await;
@@ -71,7 +90,8 @@ async fn an_ordinary_user_with_the_roles_can_migrate_and_work() {
     let user = ordinary_user().await;
     client(&server()).await.batch_execute(&format!("grant goclaw_tenant, goclaw_engine to {user}")).await.unwrap();
     let dsn = database.dsn_of_owner(&user).await;
-    let stores = goclaw_postgres::open(PostgresOptions { dsn, max_connections: 4, migrate: true }).await.unwrap();
+    let options = PostgresOptions { dsn, max_connections: 4, migrate: true, fallback_limiter: None };
+    let stores = goclaw_postgres::open(options).await.unwrap().stores;
     let agent = agent(TenantId::MASTER, "a");
     stores.agents.insert(TenantId::MASTER, &agent, &[]).await.unwrap();
     stores.sessions.open(TenantId::MASTER, &session(&agent, "agent:a:ws:1"), at(0)).await.unwrap();

@@ -4,13 +4,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use goclaw_ports::{
     AgentId, JsonObject, SessionId, SpanId, TenantId, TraceId,
     agents::{Agent, AgentStatus, AgentType},
+    limits::RateLimiter,
+    pairing::PairingRequest,
     sessions::NewSession,
     stores::Stores,
-    tenants::{Tenant, TenantStatus},
+    tenants::{Member, MemberRole, Tenant, TenantStatus},
     traces::{Span, Trace, TraceStatus},
 };
-use goclaw_postgres::PostgresOptions;
+use goclaw_postgres::{Opened, PostgresOptions};
 use secrecy::SecretString;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -35,7 +38,12 @@ impl Database {
     }
 
     pub async fn open(&self, migrate: bool) -> goclaw_ports::Result<Stores> {
-        goclaw_postgres::open(PostgresOptions { dsn: self.dsn(), max_connections: 10, migrate }).await
+        Ok(self.open_all(migrate, None).await?.stores)
+    }
+
+    /// All of the adapter, with what decides about rate limits while the database cannot.
+    pub async fn open_all(&self, migrate: bool, fallback_limiter: Option<Arc<dyn RateLimiter>>) -> goclaw_ports::Result<Opened> {
+        goclaw_postgres::open(PostgresOptions { dsn: self.dsn(), max_connections: 10, migrate, fallback_limiter }).await
     }
 
     pub fn dsn(&self) -> SecretString {
@@ -128,6 +136,35 @@ pub fn agent(tenant: TenantId, key: &str) -> Agent {
         compaction_config: None,
         context_pruning: None,
         other_config: JsonObject::new(),
+    }
+}
+
+pub fn member(tenant: TenantId, user: &str) -> Member {
+    Member {
+        id: Uuid::now_v7(),
+        tenant_id: tenant,
+        user_id: user.into(),
+        display_name: None,
+        role: MemberRole::Member,
+        metadata: JsonObject::new(),
+        created_at: at(0),
+        updated_at: at(0),
+    }
+}
+
+/// A request of a browser, void an hour later.
+pub fn pairing(code: &str) -> PairingRequest {
+    PairingRequest {
+        code: code.into(),
+        sender: format!("alias of {code}"),
+        channel: "browser".into(),
+        chat_id: String::new(),
+        account_id: "default".into(),
+        user_id: String::new(),
+        counted_as: "192.0.2.1".into(),
+        metadata: BTreeMap::new(),
+        created_at: at(0),
+        expires_at: at(3600),
     }
 }
 

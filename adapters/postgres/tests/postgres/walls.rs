@@ -1,10 +1,12 @@
 //! The second wall: what SQL that forgets the tenant can do.
 
-use crate::support::{Database, agent, at, session, tenant, trace};
+use crate::support::{Database, agent, at, member, pairing, session, tenant, trace};
 use goclaw_ports::{
-    ErrorKind, TenantId,
+    ErrorKind, JsonObject, TenantId,
     activity::Activity,
-    agents::ContextFile,
+    agents::{Agent, ContextFile},
+    config_permissions::{ConfigPermission, Permission},
+    pairing::PendingLimits,
     sessions::{ChatMessage, MessageRole, SessionDelta},
     stores::Stores,
 };
@@ -18,6 +20,21 @@ async fn as_tenant(client: &Client, tenant: TenantId) {
     client.batch_execute(&format!("set role goclaw_tenant; select set_config('goclaw.tenant', '{tenant}', false)")).await.unwrap();
 }
 
+fn rule(agent: &Agent) -> ConfigPermission {
+    ConfigPermission {
+        id: Uuid::now_v7(),
+        agent_id: agent.id,
+        scope: "*".into(),
+        config_type: "*".into(),
+        user_id: "uma".into(),
+        permission: Permission::Deny,
+        granted_by: "olga".into(),
+        metadata: JsonObject::new(),
+        created_at: at(0),
+        updated_at: at(0),
+    }
+}
+
 /// A tenant with a row in each of the tables that the walls are tested on.
 async fn populated(stores: &Stores) -> TenantId {
     let tenant = tenant(stores).await;
@@ -26,7 +43,13 @@ async fn populated(stores: &Stores) -> TenantId {
     stores.agents.insert(tenant, &agent, std::slice::from_ref(&file)).await.unwrap();
     stores.agents.touch_profile(tenant, agent.id, "uma", "/w", &[file], at(0)).await.unwrap();
     stores.agents.put_share(tenant, agent.id, "uma", "user", "olga", at(0)).await.unwrap();
-    stores.tenants.put_member(tenant, "uma", "member", at(0)).await.unwrap();
+    stores.tenants.put_member(tenant, &member(tenant, "uma")).await.unwrap();
+    stores.config_permissions.put(tenant, &rule(&agent)).await.unwrap();
+    for code in ["waits", "paired"] {
+        let code = format!("{code} {tenant}");
+        stores.pairing.request(tenant, &pairing(&code), PendingLimits { together: 2, channel: 2 }, at(0)).await.unwrap();
+    }
+    stores.pairing.approve(tenant, &format!("paired {tenant}"), "olga", at(1), at(100)).await.unwrap().unwrap();
     stores.sessions.open(tenant, &session(&agent, "agent:a:ws:1"), at(0)).await.unwrap();
     let message = ChatMessage::new(MessageRole::User, "hello");
     stores.sessions.append(tenant, "agent:a:ws:1", &[message], &SessionDelta::default(), at(1)).await.unwrap();
@@ -47,11 +70,14 @@ async fn populated(stores: &Stores) -> TenantId {
     tenant
 }
 
-const POPULATED: [&str; 10] = [
+const POPULATED: [&str; 13] = [
     "activity_logs",
+    "agent_config_permissions",
     "agent_context_files",
     "agent_shares",
     "agents",
+    "paired_devices",
+    "pairing_requests",
     "session_messages",
     "sessions",
     "system_configs",
@@ -64,7 +90,7 @@ const POPULATED: [&str; 10] = [
 async fn every_table_with_a_tenant_has_its_wall() {
     let (database, _stores) = Database::opened().await;
     let tables = database.client().await.query(PROTECTED, &[]).await.unwrap();
-    assert!(tables.len() >= 16);
+    assert!(tables.len() >= 19);
     for table in tables {
         assert!(table.get::<_, bool>(1), "{} has no forced row-level security", table.get::<_, String>(0));
     }
@@ -129,9 +155,26 @@ async fn nothing_hangs_on_another_tenants_agent() {
         stores.agents.put_user_file(other, agent.id, "uma", &file, at(0)).await.err(),
         stores.agents.touch_profile(other, agent.id, "uma", "/w", &[], at(0)).await.err(),
         stores.sessions.open(other, &session(&agent, "agent:a:ws:1"), at(0)).await.err(),
+        stores.config_permissions.put(other, &rule(&agent)).await.err(),
     ];
     for outcome in refused {
         assert_eq!(outcome.unwrap().kind, ErrorKind::NotFound);
     }
     assert_eq!(stores.agents.share_role(one, agent.id, "uma").await.unwrap().as_deref(), Some("user"));
+}
+
+#[tokio::test]
+async fn what_all_tenants_share_is_the_engines_alone() {
+    let (database, stores) = Database::opened().await;
+    let one = tenant(&stores).await;
+    let client = database.client().await;
+    for table in ["bus_events", "rate_limits"] {
+        as_tenant(&client, one).await;
+        for statement in [format!("select * from {table}"), format!("delete from {table}"), format!("insert into {table} default values")] {
+            assert_eq!(client.batch_execute(&statement).await.unwrap_err().code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}");
+        }
+        client.batch_execute(&format!("set role goclaw_engine; select * from {table}")).await.unwrap();
+        let kept = "select relpersistence = 'u' from pg_class where oid = $1::text::regclass";
+        assert!(client.query_one(kept, &[&table]).await.unwrap().get::<_, bool>(0), "{table} is written ahead");
+    }
 }

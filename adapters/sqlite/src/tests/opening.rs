@@ -12,7 +12,7 @@ async fn a_new_database_is_private_and_holds_the_master_tenant() {
     assert_eq!(mode(&place.path.with_extension("db-wal")), 0o600);
     let master = place.stores.tenants.find(TenantId::MASTER).await.unwrap().unwrap();
     assert_eq!((master.slug.as_str(), master.name.as_str()), ("master", "Master"));
-    assert_eq!(place.stores.database.schema_version().await.unwrap(), 1);
+    assert_eq!(place.stores.database.schema_version().await.unwrap(), crate::migrations::NEWEST);
     place.stores.database.ping().await.unwrap();
 }
 

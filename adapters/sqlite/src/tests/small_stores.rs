@@ -7,7 +7,7 @@ use goclaw_ports::{
     providers::{ProviderPatch, ProviderRow},
     roles::Scope,
     sealer::Sealed,
-    tenants::{Tenant, TenantStatus},
+    tenants::{Member, MemberRole, Tenant, TenantPatch, TenantStatus},
 };
 use uuid::Uuid;
 
@@ -29,17 +29,30 @@ async fn tenants_have_unique_slugs_and_members_with_roles() {
     for double in [Tenant { id: nowhere(), ..stored.clone() }, Tenant { slug: "new".to_owned(), ..stored.clone() }] {
         assert_eq!(tenants.insert(&double).await.unwrap_err().kind, ErrorKind::AlreadyExists);
     }
-    assert!(tenants.set_status(other, TenantStatus::Suspended, at(5)).await.unwrap());
-    assert!(!tenants.set_status(nowhere(), TenantStatus::Suspended, at(5)).await.unwrap());
-    assert_eq!(tenants.find(other).await.unwrap().unwrap(), Tenant { status: TenantStatus::Suspended, updated_at: at(5), ..stored });
+    let suspend = TenantPatch { status: Some(TenantStatus::Suspended), ..TenantPatch::default() };
+    assert_eq!(tenants.update(nowhere(), &suspend, at(5)).await.unwrap(), None);
+    let suspended = Tenant { status: TenantStatus::Suspended, updated_at: at(5), ..stored };
+    assert_eq!(tenants.update(other, &suspend, at(5)).await.unwrap(), Some(suspended.clone()));
+    assert_eq!(tenants.find(other).await.unwrap(), Some(suspended));
 
-    tenants.put_member(other, "bob", "member", at(6)).await.unwrap();
-    tenants.put_member(other, "bob", "admin", at(7)).await.unwrap();
-    assert_eq!(tenants.member_role(other, "bob").await.unwrap().as_deref(), Some("admin"));
+    let bob = |tenant, role| Member {
+        id: Uuid::now_v7(),
+        tenant_id: tenant,
+        user_id: "bob".to_owned(),
+        display_name: None,
+        role,
+        metadata: JsonObject::new(),
+        created_at: at(6),
+        updated_at: at(6),
+    };
+    assert_eq!(tenants.put_member(other, &bob(other, MemberRole::Member)).await.unwrap(), None);
+    assert_eq!(tenants.put_member(other, &bob(other, MemberRole::Admin)).await.unwrap(), Some(MemberRole::Member));
+    assert_eq!(tenants.member_role(other, "bob").await.unwrap(), Some(MemberRole::Admin));
     assert_eq!(tenants.member_role(MASTER, "bob").await.unwrap(), None);
-    assert_eq!(tenants.put_member(nowhere(), "bob", "admin", at(7)).await.unwrap_err().kind, ErrorKind::NotFound);
-    assert!(!tenants.remove_member(MASTER, "bob").await.unwrap());
-    assert!(tenants.remove_member(other, "bob").await.unwrap());
+    let lost = nowhere();
+    assert_eq!(tenants.put_member(lost, &bob(lost, MemberRole::Admin)).await.unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(tenants.remove_member(MASTER, "bob").await.unwrap(), None);
+    assert_eq!(tenants.remove_member(other, "bob").await.unwrap(), Some(MemberRole::Admin));
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use serde_json::json;
 use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -37,8 +37,8 @@ pub struct ExecOptions {
     pub capture_limit: usize,
     /// Characters of an answer. Default 30,000.
     pub answer_chars: usize,
-    /// Which commands run without being asked for.
-    pub approval: ExecApproval,
+    /// Which commands run without being asked for. Whoever keeps a clone may change it while tools run; the next call sees the change.
+    pub approval: Arc<RwLock<ExecApproval>>,
     /// `PATH` of commands.
     pub path: String,
 }
@@ -49,7 +49,7 @@ impl Default for ExecOptions {
             timeout: Duration::from_secs(60),
             capture_limit: 1 << 20,
             answer_chars: 30_000,
-            approval: ExecApproval::default(),
+            approval: Arc::default(),
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
         }
     }
@@ -116,7 +116,8 @@ impl Exec {
                 return Err(Refusal::new(denial.to_string()));
             }
         }
-        match self.options.approval.decide(command) {
+        let decision = self.options.approval.read().unwrap_or_else(PoisonError::into_inner).decide(command);
+        match decision {
             Decision::Allow => Ok(()),
             Decision::Deny => Err(Refusal::new("command denied by exec approval policy")),
             Decision::Ask => Err(Refusal::new(

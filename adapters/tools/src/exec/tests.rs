@@ -129,7 +129,7 @@ async fn denied_commands_do_not_run() {
     assert!(denied.is_error && denied.for_llm.starts_with("command denied by safety policy: matches pattern "));
     let installation = call(&tool, &context, json!({"command": "touch ran; pip install x"})).await;
     assert!(installation.is_error && installation.for_llm.contains("administrator"));
-    let approval = ExecApproval { security: Security::Full, ask: Ask::OnMiss, allowlist: vec![] };
+    let approval = Arc::new(RwLock::new(ExecApproval { security: Security::Full, ask: Ask::OnMiss, allowlist: vec![] }));
     let asking = exec(ExecOptions { approval, ..ExecOptions::default() });
     let unapproved = call(&asking, &context, json!({"command": "touch ran"})).await;
     assert!(unapproved.is_error && unapproved.for_llm.contains("approval"));

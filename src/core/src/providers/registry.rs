@@ -33,19 +33,32 @@ type ByName = BTreeMap<String, Arc<dyn Provider>>;
 /// The providers that can be asked. A name is looked up in the tenant first, then in master.
 pub struct Registry {
     factory: Arc<dyn ProviderFactory>,
-    /// The operator's, in the master tenant; stored ones of the same name hide them.
-    configured: ByName,
+    configured: RwLock<Configured>,
     stored: RwLock<HashMap<TenantId, ByName>>,
+}
+
+/// The operator's providers.
+#[derive(Default)]
+struct Configured {
+    /// In the master tenant; stored ones of the same name hide them.
+    providers: ByName,
     /// Bases that the operator set, by type: rows without a base of their own use them, and they are trusted.
-    configured_bases: HashMap<String, String>,
+    bases: HashMap<String, String>,
 }
 
 impl Registry {
     /// Starts with the operator's providers, which belong to the master tenant.
     pub fn new(factory: Arc<dyn ProviderFactory>, configured: Vec<ConfiguredProvider>) -> Self {
+        let registry = Self { factory, configured: RwLock::default(), stored: RwLock::default() };
+        registry.configure(configured);
+        registry
+    }
+
+    /// Replaces the operator's providers. Runs that are under way end with the one that they have.
+    pub fn configure(&self, configured: Vec<ConfiguredProvider>) {
         let bases = configured.iter().filter(|provider| !provider.api_base.is_empty());
-        let configured_bases = bases.map(|provider| (provider.provider_type.clone(), provider.api_base.clone())).collect();
-        let mut registry = Self { factory, configured: BTreeMap::new(), stored: RwLock::default(), configured_bases };
+        let mut all =
+            Configured { bases: bases.map(|provider| (provider.provider_type.clone(), provider.api_base.clone())).collect(), ..Configured::default() };
         for provider in configured {
             if provider.api_key.is_none() && !presets::keyless(&provider.provider_type) {
                 continue;
@@ -62,12 +75,16 @@ impl Registry {
                 settings: JsonObject::new(),
             };
             let name = spec.name.clone();
-            match registry.factory.build(spec) {
-                Ok(provider) => drop(registry.configured.insert(name, provider)),
+            match self.factory.build(spec) {
+                Ok(provider) => drop(all.providers.insert(name, provider)),
                 Err(error) => tracing::warn!(provider = name, %error, "the configured provider cannot be used"),
             }
         }
-        registry
+        *self.configured.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    fn configured<T>(&self, ask: impl FnOnce(&Configured) -> T) -> T {
+        ask(&self.configured.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A provider from a row, ready to be asked.
@@ -79,9 +96,9 @@ impl Registry {
         if !self.factory.speaks(&row.provider_type) {
             return Err(Error::invalid(message::unsupported_provider_type()));
         }
-        let configured = self.configured_bases.get(&row.provider_type);
+        let configured = self.configured(|configured| configured.bases.get(&row.provider_type).cloned());
         let (api_base, trusted) = match (row.api_base.as_str(), configured) {
-            ("", Some(base)) => (base.clone(), true),
+            ("", Some(base)) => (base, true),
             ("", None) => (preset.map(|preset| preset.api_base).unwrap_or_default().to_owned(), true),
             (base, _) => (base.to_owned(), false),
         };
@@ -94,6 +111,15 @@ impl Registry {
             trusted,
             settings: row.settings.clone(),
         })
+    }
+
+    /// Replaces all stored providers.
+    pub fn replace(&self, providers: impl Iterator<Item = (TenantId, Arc<dyn Provider>)>) {
+        let mut all: HashMap<TenantId, ByName> = HashMap::new();
+        for (tenant, provider) in providers {
+            all.entry(tenant).or_default().insert(provider.name().to_owned(), provider);
+        }
+        *self.stored.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
     /// Puts a provider in, in place of one of the same name.
@@ -121,8 +147,10 @@ impl Registry {
     #[must_use]
     pub fn choose(&self, tenant: TenantId, name: &str) -> Option<Arc<dyn Provider>> {
         let named = self.stored(tenant, name).or_else(|| self.stored(TenantId::MASTER, name));
-        named.or_else(|| self.configured.get(name).cloned()).or_else(|| {
-            let stand_in = self.first(tenant).or_else(|| self.first(TenantId::MASTER)).or_else(|| self.configured.values().next().cloned())?;
+        let configured = |name: &str| self.configured(|configured| configured.providers.get(name).cloned());
+        let first_configured = || self.configured(|configured| configured.providers.values().next().cloned());
+        named.or_else(|| configured(name)).or_else(|| {
+            let stand_in = self.first(tenant).or_else(|| self.first(TenantId::MASTER)).or_else(first_configured)?;
             if !name.is_empty() {
                 tracing::warn!(wanted = name, used = stand_in.name(), %tenant, "the agent's provider is not there; another one answers");
             }

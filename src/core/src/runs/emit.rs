@@ -1,13 +1,19 @@
 //! What a run tells the world while it goes on: `agent` events, and the pieces for the client that waits for it.
 
 use super::ActiveRun;
-use crate::caller::Caller;
+use crate::{caller::Caller, counters};
 use goclaw_ports::{
     JsonObject, TenantId,
     events::{Event, EventBus},
 };
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
 
 /// How long a client may take to read a piece before it counts as gone.
@@ -24,6 +30,8 @@ pub(crate) struct Emitter {
     common: JsonObject,
     pieces: Option<mpsc::Sender<String>>,
     run: Arc<ActiveRun>,
+    started: Instant,
+    spoke: AtomicBool,
 }
 
 impl Emitter {
@@ -40,7 +48,7 @@ impl Emitter {
         for (name, value) in values.into_iter().filter(|(_, value)| !value.is_empty()) {
             common.insert(name.into(), value.into());
         }
-        Self { bus, tenant: caller.tenant, user: run.user.clone(), common, pieces, run: run.clone() }
+        Self { bus, tenant: caller.tenant, user: run.user.clone(), common, pieces, run: run.clone(), started: Instant::now(), spoke: AtomicBool::new(false) }
     }
 
     /// An `agent` event of this type.
@@ -52,11 +60,14 @@ impl Emitter {
             event.insert("payload".into(), payload);
         }
         let user = Some(self.user.clone()).filter(|user| !user.is_empty());
-        self.bus.publish(Event { tenant: self.tenant, name: "agent", user, payload: Arc::new(event.into()) });
+        self.bus.publish(Event { tenant: self.tenant, name: "agent".into(), user, payload: Arc::new(event.into()) });
     }
 
     /// A bit of the answer. A client that waits for the answer and does not read stops the run.
     pub async fn text(&self, text: &str) {
+        if !self.spoke.swap(true, Ordering::Relaxed) {
+            counters::first_token(self.started.elapsed());
+        }
         self.event("chunk", Some(json!({"content": text})));
         if let Some(pieces) = &self.pieces
             && pieces.send_timeout(text.to_owned(), SLOW_CLIENT).await.is_err()

@@ -4,15 +4,15 @@ use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, prompt, sanit
 use crate::{
     caller::Caller,
     context_files::ContextFiles,
-    policy,
+    counters, policy,
     providers::Registry,
-    settings::{InjectionAction, LiveSettings, Settings},
+    settings::{InjectionAction, Settings, TenantSettings},
     toolbox::{Offer, ToolBox, tool_agent},
     traces::{Tracer, new_trace, preview},
     workspace,
 };
 use goclaw_ports::{
-    Error, ErrorKind, Result, SessionId, TraceId,
+    Error, ErrorKind, Result, SessionId, TenantId, TraceId,
     agents::Agent,
     clock::{Clock, Ids},
     events::EventBus,
@@ -37,7 +37,7 @@ pub(crate) struct Engine {
     pub tools: Arc<ToolBox>,
     pub files: Arc<ContextFiles>,
     pub tracer: Tracer,
-    pub settings: Arc<LiveSettings>,
+    pub settings: Arc<TenantSettings>,
     pub bus: Arc<dyn EventBus>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
@@ -124,6 +124,7 @@ impl Engine {
     async fn run(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, mut place: Place) -> End {
         let emitter = Emitter::new(self.bus.clone(), &request.caller, run, request.channel, &request.chat_id, request.pieces.clone());
         let started = std::time::Instant::now();
+        counters::run_started(request.channel);
         let end = tokio::select! {
             biased;
             () = run.cancel.cancelled() => End::Cancelled,
@@ -144,8 +145,7 @@ impl Engine {
                 "cancelled"
             }
         };
-        metrics::counter!("goclaw_runs_total", "outcome" => outcome).increment(1);
-        metrics::histogram!("goclaw_run_seconds").record(started.elapsed().as_secs_f64());
+        counters::run_ended(outcome, started.elapsed());
         end
     }
 
@@ -214,7 +214,7 @@ impl Engine {
     /// Opens the conversation, stores the user's message, and collects what the run needs. From `run.started` on, the
     /// message is safe.
     async fn prepare(&self, mut request: Request, emitter: &Emitter) -> Result<Prepared> {
-        let settings = self.settings.get();
+        let settings = self.settings.of(request.caller.tenant).await?;
         request.message = self.checked(&settings, std::mem::take(&mut request.message))?;
         let (caller, agent) = (&request.caller, &request.agent);
         let wanted = if agent.provider.is_empty() { &settings.agents.provider } else { &agent.provider };
@@ -233,7 +233,7 @@ impl Engine {
         let ((profile, files), session, offer) = tokio::try_join!(
             self.files.enter(caller.tenant, agent, &caller.user, &first),
             self.sessions.open(caller.tenant, &new, self.clock.now()),
-            self.tools.offer(caller.tenant, &agent_policy, provider.name()),
+            self.tools.offer(caller.tenant, &settings.tools.policy, &agent_policy, provider.name()),
         )?;
         // Whoever asks for a run looks first, but somebody else may have opened the conversation since.
         if session.user_id != *caller.user {
@@ -316,8 +316,9 @@ impl Engine {
     ///
     /// # Errors
     /// `Invalid` if it looks like a takeover and the operator wants those blocked.
-    pub fn checked_injection(&self, text: &str) -> Result<String> {
-        self.checked(&self.settings.get(), text.to_owned())
+    pub async fn checked_injection(&self, tenant: TenantId, text: &str) -> Result<String> {
+        let settings = self.settings.of(tenant).await?;
+        self.checked(&settings, text.to_owned())
     }
 }
 

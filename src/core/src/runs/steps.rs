@@ -9,7 +9,7 @@ use super::{
     loops::{LoopDetector, Verdict},
     sanitise::{self, ThoughtFilter},
 };
-use crate::{prune, settings::Settings, traces::RunTrace};
+use crate::{counters, prune, settings::Settings, traces::RunTrace};
 use futures_util::{StreamExt, stream};
 use goclaw_ports::{
     Error, ErrorKind, Result,
@@ -153,9 +153,7 @@ impl<'a> Steps<'a> {
         };
         let started = std::time::Instant::now();
         let answer = self.listen(asked).await;
-        metrics::histogram!("goclaw_llm_call_seconds", "provider" => provider.name().to_owned()).record(started.elapsed().as_secs_f64());
-        let outcome = if answer.is_ok() { "ok" } else { "error" };
-        metrics::counter!("goclaw_llm_calls_total", "provider" => provider.name().to_owned(), "outcome" => outcome).increment(1);
+        counters::llm_call(provider.provider_type(), answer.is_ok(), started.elapsed());
         match answer {
             Ok(response) => {
                 self.account(&mut span, &response);
@@ -182,6 +180,7 @@ impl<'a> Steps<'a> {
                 }
                 ChatEvent::Thinking(thought) => self.say("", &thought).await,
                 ChatEvent::Retrying { attempt, max_attempts, error } => {
+                    counters::llm_retry(self.prepared.provider.provider_type());
                     let error = crate::redact::redact(&error).into_owned();
                     let payload = json!({"attempt": attempt.to_string(), "maxAttempts": max_attempts.to_string(), "error": error});
                     self.emitter.event("run.retrying", Some(payload));
@@ -280,7 +279,7 @@ impl<'a> Steps<'a> {
                 let Some(tool) = self.engine.tools.tool(name) else { return ToolResult::error(format!("unknown tool: {}", call.name)) };
                 let settings = self.prepared.offer.settings.get(name).cloned().unwrap_or_default();
                 let context = ToolContext { run_share: share, settings, ..self.prepared.context.clone() };
-                self.engine.tools.call(&context, tool, call.arguments).await
+                self.engine.tools.call(&context, &self.prepared.settings.tools, tool, call.arguments).await
             }
         };
         stream::iter(calls.iter().map(call_one).collect::<Vec<_>>()).buffered(PARALLEL).collect().await
@@ -360,6 +359,7 @@ impl<'a> Steps<'a> {
             thinking => format!("<thinking>{thinking}</thinking>\n{}", response.content),
         };
         let Some(usage) = response.usage else { return };
+        counters::llm_tokens(provider.provider_type(), usage);
         *self.spoken.usage.get_or_insert_default() += usage;
         span.input_tokens = Some(usage.prompt_tokens);
         span.output_tokens = Some(usage.completion_tokens);

@@ -88,10 +88,12 @@ impl ToolBox {
     /// Tools that may change something need an agent, or an admin.
     ///
     /// # Errors
-    /// `Forbidden` below operator, or for an agent that the caller may not use; `Invalid` without a tool.
+    /// `Forbidden` below operator, or for an agent that the caller may not use; `RateLimited`; `Invalid` without a tool.
     pub async fn invoke(&self, caller: &Caller, call: Invocation) -> Result<Invoked> {
         const PATH: &str = "/v1/tools/invoke";
         caller.require(Role::Operator, Access::Write, PATH)?;
+        // A bucket of its own: whoever calls tools can still chat.
+        self.rate.take(caller.tenant, &format!("tools:{}", caller.limit_key)).await?;
         if call.tool.is_empty() {
             return Err(Error::required("tool"));
         }
@@ -104,7 +106,8 @@ impl ToolBox {
         };
         let policy = agent.as_ref().map(|agent| policy::of_agent(&agent.tools_config)).unwrap_or_default();
         let provider = agent.as_ref().map_or("", |agent| &agent.provider);
-        let offer = self.offer(caller.tenant, &policy, provider).await?;
+        let settings = self.rate.settings.of(caller.tenant).await?;
+        let offer = self.offer(caller.tenant, &settings.tools.policy, &policy, provider).await?;
         let tool = offer.accepts(&call.tool).and_then(|name| self.tool(name));
         let Some(tool) = tool else {
             let (status, code, message) = match (call.dry_run, self.tool(&call.tool)) {
@@ -126,7 +129,7 @@ impl ToolBox {
             arguments.insert("action".into(), call.action.clone().into());
         }
         let context = self.context_of(caller, &call, agent.as_ref(), offer.settings.get(spec.name).cloned().unwrap_or_default()).await?;
-        let result = self.call(&context, tool, arguments).await;
+        let result = self.call(&context, &settings.tools, tool, arguments).await;
         if result.is_error {
             return Ok(Invoked::Refused { status: 400, code: "TOOL_ERROR", message: result.for_llm });
         }

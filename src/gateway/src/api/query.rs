@@ -12,7 +12,7 @@ use paperclip::{
     },
 };
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     future::{Ready, ready},
@@ -21,6 +21,14 @@ use std::{
 
 /// The query string, as a struct. Unknown parameters are ignored.
 pub struct ApiQuery<T>(pub T);
+
+/// A number in a query string. What is none counts as absent: as 0.
+///
+/// # Errors
+/// None of its own.
+pub fn number<'de, D: Deserializer<'de>>(value: D) -> Result<i64, D::Error> {
+    Ok(String::deserialize(value)?.trim().parse().unwrap_or_default())
+}
 
 impl<T> Deref for ApiQuery<T> {
     type Target = T;

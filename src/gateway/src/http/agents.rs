@@ -51,7 +51,8 @@ pub struct Changed {
     ok: &'static str,
 }
 
-const CHANGED: ApiJson<Changed> = ApiJson(Changed { ok: "true" });
+/// The answer to a change.
+pub(crate) const CHANGED: ApiJson<Changed> = ApiJson(Changed { ok: "true" });
 
 /// List agents
 ///

@@ -32,10 +32,20 @@ pub(crate) async fn surround<B: MessageBody + 'static>(request: ServiceRequest, 
     let started = Instant::now();
     let id = request_id(&request);
     let desktop = request.app_data::<web::Data<Gateway>>().is_some_and(|gateway| gateway.desktop_cors);
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    // Asking an agent ends when nobody waits for the answer any more.
+    let changes_something = !reads && request.path() != chat::PATH;
     let mut response = if desktop && request.method() == Method::OPTIONS {
         request.into_response(HttpResponse::NoContent().finish())
     } else {
-        worded(next.call(request).await?.map_into_boxed_body())
+        let answering = next.call(request);
+        let response = if changes_something {
+            // A change that has begun is finished, whoever has stopped waiting for it: half of one would leave caches behind.
+            actix_web::rt::spawn(answering).await.map_err(|error| ApiError::from(PortError::internal(error)))??
+        } else {
+            answering.await?
+        };
+        worded(response.map_into_boxed_body(), &id)
     };
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.clone());
@@ -63,7 +73,7 @@ fn is_request_id(id: &[u8]) -> bool {
 }
 
 /// The same response; if it is a failure without words, with words in the caller's language.
-fn worded(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+fn worded(response: ServiceResponse<BoxBody>, id: &HeaderValue) -> ServiceResponse<BoxBody> {
     let status = response.status();
     if status.is_success() || status.is_redirection() || status.is_informational() {
         return response;
@@ -75,7 +85,7 @@ fn worded(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         return response.map_body(|_, _| BoxBody::new("404 page not found\n"));
     }
     let shape = if path == chat::PATH { Shape::OpenAi } else { Shape::Ours };
-    let rendered = failure.render(locale(request.headers()), shape, path);
+    let rendered = failure.render(locale(request.headers()), shape, path, id.to_str().ok());
     let mut response = response.map_body(|_, _| BoxBody::new(rendered.body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -5,10 +5,11 @@ use crate::{
     auth::{authenticate, text},
     error::ApiError,
     gateway::Gateway,
+    metrics::observe_process,
 };
 use actix_web::{HttpRequest, HttpResponse, Responder, body::BoxBody, http::header, web};
 use goclaw_core::caller::Access;
-use goclaw_ports::roles::Role;
+use goclaw_ports::{Error, roles::Role};
 use paperclip::{
     actix::{OperationModifier, api_v2_operation},
     v2::{
@@ -50,7 +51,12 @@ async fn render(request: HttpRequest, gateway: web::Data<Gateway>) -> Result<Exp
     if !is_local(&request) {
         authenticate(&request).await?.require(Role::Admin, Access::Read, "/metrics")?;
     }
-    Ok(Exposition(gateway.metrics.render()))
+    let counters = gateway.metrics.clone();
+    let text = web::block(move || {
+        observe_process();
+        counters.render()
+    });
+    Ok(Exposition(text.await.map_err(|cause| Error::internal(cause.to_string()))?))
 }
 
 /// Whether the request comes from this machine, and not through a proxy on it.

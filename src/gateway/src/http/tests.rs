@@ -126,3 +126,39 @@ async fn a_socket_wants_an_upgrade() {
     let answer = ask(TestRequest::post().uri("/ws")).await;
     assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("GET")));
 }
+
+/// A path whose answer waits for `gate`, then says through `done` that it was reached.
+async fn left_by_its_client(method: Method, path: &'static str) -> bool {
+    use actix_web::{dev::Service, web};
+    let (gate, reached) = (std::rc::Rc::new(tokio::sync::Notify::new()), std::rc::Rc::new(std::cell::Cell::new(false)));
+    let handler = {
+        let (gate, reached) = (gate.clone(), reached.clone());
+        move || {
+            let (gate, reached) = (gate.clone(), reached.clone());
+            async move {
+                gate.notified().await;
+                reached.set(true);
+                actix_web::HttpResponse::Ok().finish()
+            }
+        }
+    };
+    let app = init_service(App::new().wrap(from_fn(surround)).service(web::resource(path).route(web::route().to(handler)))).await;
+    let mut answer = Box::pin(app.call(TestRequest::default().method(method).uri(path).to_request()));
+    // Begun, and then left.
+    assert!(futures_util::poll!(&mut answer).is_pending());
+    tokio::task::yield_now().await;
+    drop(answer);
+    gate.notify_one();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    reached.get()
+}
+
+#[actix_web::test]
+async fn a_change_that_has_begun_is_finished_though_its_client_has_left() {
+    assert!(left_by_its_client(Method::POST, "/v1/things").await);
+    assert!(left_by_its_client(Method::DELETE, "/v1/things").await);
+    assert!(!left_by_its_client(Method::GET, "/v1/things").await, "nobody needs the answer to a question");
+    assert!(!left_by_its_client(Method::POST, super::chat::PATH).await, "an agent stops when nobody listens");
+}

@@ -19,6 +19,9 @@ const TAGS: &[(&str, &str)] = &[
     ("Agents", "Who answers, with which model, tools and files"),
     ("Providers", "Where the models are"),
     ("Tools", "What agents may do"),
+    ("API keys", "Keys for programs"),
+    ("Tenants", "Organisations, and who belongs to them"),
+    ("Activity", "Who changed what"),
     ("Platform", "The installation itself"),
 ];
 

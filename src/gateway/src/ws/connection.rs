@@ -1,16 +1,24 @@
 //! An open WebSocket, as the rest of the gateway sees it.
 
 use super::frame::EventFrame;
+use crate::metrics;
 use actix_ws::CloseCode;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use goclaw_core::caller::{Caller, Locale};
+use goclaw_core::{
+    auth::Grounds,
+    caller::{Caller, Locale},
+};
 use std::{
     net::IpAddr,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    pin::pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 /// How many frames wait for a client. One that is slower is told to go away.
@@ -29,14 +37,57 @@ pub(crate) struct Connection {
     background: Arc<Semaphore>,
     identity: RwLock<Identity>,
     queue: mpsc::Sender<Outgoing>,
+    /// Told of each frame that left the queue.
+    room: Notify,
+    /// The log, while it is sent here.
+    tail: Mutex<Option<Tail>>,
     stop: CancellationToken,
     code: OnceLock<CloseCode>,
 }
 
+/// The log on its way to a connection. Dropping it ends that.
+#[derive(Debug)]
+pub(super) struct Tail(#[expect(dead_code, reason = "held for its end")] DropGuard);
+
+impl Tail {
+    /// One that has begun, and what tells its end.
+    pub(super) fn new() -> (Self, CancellationToken) {
+        let ended = CancellationToken::new();
+        (Self(ended.clone().drop_guard()), ended)
+    }
+}
+
 #[derive(Clone, Default)]
 struct Identity {
-    caller: Option<Arc<Caller>>,
+    standing: Standing,
     locale: Locale,
+}
+
+/// How a connection stands with us.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Standing {
+    /// It has not said who it is.
+    #[default]
+    Nobody,
+    /// It waits to be paired.
+    Pending {
+        /// When it need not wait any longer.
+        until: Instant,
+    },
+    /// It is known.
+    Known {
+        /// Who it is.
+        caller: Arc<Caller>,
+        /// What that rests on.
+        grounds: Arc<Grounds>,
+        /// When that ends by itself.
+        until: Option<Instant>,
+    },
+    /// It lost the tenant that it worked in.
+    Revoked {
+        /// When it did.
+        since: Instant,
+    },
 }
 
 /// What is to be sent.
@@ -63,6 +114,8 @@ impl Connection {
             background: Arc::new(Semaphore::new(BACKGROUND as usize)),
             identity: RwLock::default(),
             queue,
+            room: Notify::new(),
+            tail: Mutex::default(),
             stop: CancellationToken::new(),
             code: OnceLock::new(),
         };
@@ -71,7 +124,15 @@ impl Connection {
 
     /// Who it is; `None` before `connect`.
     pub(super) fn caller(&self) -> Option<Arc<Caller>> {
-        self.identity.read().unwrap_or_else(PoisonError::into_inner).caller.clone()
+        match &self.identity.read().unwrap_or_else(PoisonError::into_inner).standing {
+            Standing::Known { caller, .. } => Some(caller.clone()),
+            _ => None,
+        }
+    }
+
+    /// How it stands with us.
+    pub(super) fn standing(&self) -> Standing {
+        self.identity.read().unwrap_or_else(PoisonError::into_inner).standing.clone()
     }
 
     /// The language of its messages.
@@ -84,17 +145,46 @@ impl Connection {
         self.identity.write().unwrap_or_else(PoisonError::into_inner).locale = locale;
     }
 
-    /// Changes who it is. Only the hub does, because it keeps connections by tenant.
-    pub(super) fn set_caller(&self, caller: Option<Arc<Caller>>) {
-        self.identity.write().unwrap_or_else(PoisonError::into_inner).caller = caller;
+    /// Changes how it stands. Only the hub does, because it keeps connections by tenant. What only the one before might see ends.
+    pub(super) fn stands(&self, standing: Standing) {
+        self.follow(None);
+        self.identity.write().unwrap_or_else(PoisonError::into_inner).standing = standing;
     }
 
     /// Queues a frame. Nothing is ever dropped: a client whose queue is full is sent away.
     pub(super) fn send(&self, outgoing: Outgoing) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(outgoing) {
             tracing::info!(connection = %self.id, "closing a slow WebSocket client");
+            metrics::ws_slow_closed();
             self.stop(CloseCode::Again);
         }
+    }
+
+    /// Queues a frame that may wait, once half of the queue is free. Nothing is queued after the end.
+    pub(super) async fn send_when_idle(&self, outgoing: Outgoing) {
+        loop {
+            let mut room = pin!(self.room.notified());
+            // From now on no notice is missed.
+            room.as_mut().enable();
+            if self.queue.capacity() > QUEUE / 2 {
+                return self.send(outgoing);
+            }
+            tokio::select! {
+                () = room => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// A frame has left the queue.
+    pub(super) fn made_room(&self) {
+        self.room.notify_waiters();
+    }
+
+    /// The log is sent here from now on, or no more; what was sent before ends.
+    pub(super) fn follow(&self, tail: Option<Tail>) {
+        let before = std::mem::replace(&mut *self.tail.lock().unwrap_or_else(PoisonError::into_inner), tail);
+        drop(before);
     }
 
     /// Begins a call in the background, which lasts until the permit is dropped; `None` if there are too many.
@@ -124,6 +214,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     #[tokio::test]
     async fn a_full_queue_ends_the_connection_instead_of_dropping_an_answer() {
@@ -136,6 +227,34 @@ mod tests {
         assert_eq!(connection.stopped().await, CloseCode::Again);
         let Some(Outgoing::Response(first)) = outgoing.recv().await else { panic!("an answer waits") };
         assert_eq!(first, "0");
+    }
+
+    #[tokio::test]
+    async fn what_may_wait_leaves_half_of_the_queue_to_the_rest() {
+        let (connection, mut outgoing) = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
+        let mut sending = Box::pin(async {
+            loop {
+                connection.send_when_idle(Outgoing::Response("line".to_owned())).await;
+            }
+        });
+        assert!(sending.as_mut().now_or_never().is_none());
+        assert_eq!(outgoing.len(), QUEUE / 2);
+        outgoing.recv().await.unwrap();
+        connection.made_room();
+        assert!(sending.as_mut().now_or_never().is_none());
+        assert_eq!(outgoing.len(), QUEUE / 2);
+        connection.send(Outgoing::Response("an answer".to_owned()));
+        assert!(!connection.stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_next_does_not_get_the_log() {
+        let (connection, _outgoing) = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
+        let (tail, ended) = Tail::new();
+        connection.follow(Some(tail));
+        assert!(!ended.is_cancelled());
+        connection.stands(Standing::Nobody);
+        assert!(ended.is_cancelled());
     }
 
     #[tokio::test]

@@ -1,26 +1,38 @@
 //! All open WebSockets of this process, and the events on their way to them.
 
+mod revocation;
+
+pub(crate) use revocation::Admission;
+
 use super::{
-    connection::{Connection, Outgoing},
+    connection::{Connection, Outgoing, Standing},
     frame::EventFrame,
     pending::{Knock, Pending},
 };
 use crate::metrics;
 use actix_ws::CloseCode;
 use futures_util::future::join_all;
-use goclaw_core::{caller::Caller, delivery::wants};
+use goclaw_core::{
+    coherence::Change,
+    counters,
+    delivery::{ACCESS_REVOKED, wants},
+};
 use goclaw_ports::{
     TenantId,
     events::{Event, EventStream, Heard},
 };
+use revocation::Doubt;
 use serde_json::Value;
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 use uuid::Uuid;
 
 type Connections = HashMap<Uuid, Arc<Connection>>;
@@ -30,6 +42,8 @@ type Connections = HashMap<Uuid, Arc<Connection>>;
 pub struct Hub {
     registry: RwLock<Registry>,
     pending: Pending,
+    /// How often something changed on which an admission may rest.
+    changes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -93,16 +107,29 @@ impl Hub {
         Some(Registration { hub: self.clone(), connection })
     }
 
-    /// Notes who a connection is, or that it is nobody (any more).
-    pub(super) fn identify(&self, connection: &Arc<Connection>, caller: Option<Caller>) {
+    /// How often something changed on which an admission may rest; to be asked before [`Hub::identify`]'s question is put.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Notes how a connection stands from now on. `false`, and nothing is noted, if something changed since `changes` on which a
+    /// caller's admission may rest: the question must be put again, because nobody else will.
+    pub(super) fn identify(&self, connection: &Arc<Connection>, standing: Standing, changes: u64) -> bool {
         let mut registry = self.write();
-        registry.forget(connection);
-        if let Some(caller) = &caller
-            && registry.all.contains_key(&connection.id)
-        {
-            registry.by_tenant.entry(caller.tenant).or_default().insert(connection.id, connection.clone());
+        if let Standing::Known { caller, .. } = &standing {
+            // Whoever counts a change up looks through the registry afterwards, so that it finds what is noted here.
+            if self.changes() != changes {
+                return false;
+            }
+            registry.forget(connection);
+            if registry.all.contains_key(&connection.id) {
+                registry.by_tenant.entry(caller.tenant).or_default().insert(connection.id, connection.clone());
+            }
+        } else {
+            registry.forget(connection);
         }
-        connection.set_caller(caller.map(Arc::new));
+        connection.stands(standing);
+        true
     }
 
     /// The authenticated connections of a tenant.
@@ -115,12 +142,23 @@ impl Hub {
         self.read().by_tenant.get(&tenant).map_or(0, HashMap::len)
     }
 
-    /// Passes events on until the bus is gone.
-    pub(crate) async fn forward(&self, mut events: Box<dyn EventStream>) {
+    /// Passes events on, and ends connections whose grounds they take away, until the bus is gone.
+    pub(crate) async fn forward(&self, events: Box<dyn EventStream>, admission: &dyn Admission) {
+        let (doubts, doubted) = mpsc::channel(revocation::DOUBTS);
+        tokio::join!(self.hear(events, admission, doubts), self.settle(doubted, admission));
+    }
+
+    async fn hear(&self, mut events: Box<dyn EventStream>, admission: &dyn Admission, doubts: mpsc::Sender<Doubt>) {
         loop {
             match events.next().await {
-                Heard::Event(event) => self.deliver(&event),
+                Heard::Event(event) => match Change::of(&event) {
+                    Some(change) => self.changed(&change, admission, &doubts),
+                    None if event.name == ACCESS_REVOKED => self.membership_ended(&event),
+                    None => self.deliver(&event),
+                },
                 Heard::Missed(count) => {
+                    counters::events_missed(count);
+                    self.unsettle(admission, None);
                     // Whose events they were is lost with them; a client that connects again reads what it missed.
                     tracing::warn!(count, "events were missed: closing all WebSockets");
                     self.read().all.values().for_each(|connection| connection.stop(CloseCode::Again));
@@ -136,7 +174,7 @@ impl Hub {
         let mut frame = None;
         for connection in connections.values() {
             if connection.caller().is_some_and(|caller| wants(&caller, event)) {
-                let frame = frame.get_or_insert_with(|| Arc::new(EventFrame::new(event.name, &event.payload)));
+                let frame = frame.get_or_insert_with(|| Arc::new(EventFrame::new(&event.name, &event.payload)));
                 connection.send(Outgoing::Event(frame.clone()));
             }
         }
@@ -167,13 +205,27 @@ mod tests {
     use super::*;
     use async_trait::async_trait;
     use chrono::DateTime;
-    use goclaw_core::caller::Locale;
+    use goclaw_core::caller::{Caller, Locale};
     use goclaw_ports::roles::Role;
     use serde_json::json;
-    use tokio::sync::mpsc;
 
     fn caller(tenant: TenantId, role: Role, user: &str) -> Caller {
-        Caller { tenant, tenant_slug: "t".into(), user: user.into(), role, scopes: None, key: None, limit_key: "".into(), locale: Locale::En, ip: None }
+        Caller {
+            tenant,
+            tenant_slug: "t".into(),
+            user: user.into(),
+            role,
+            scopes: None,
+            key: None,
+            device: None,
+            limit_key: "".into(),
+            locale: Locale::En,
+            ip: None,
+        }
+    }
+
+    fn standing(caller: Option<Caller>) -> Standing {
+        caller.map_or(Standing::Nobody, |caller| Standing::Known { caller: Arc::new(caller), grounds: Arc::default(), until: None })
     }
 
     struct Client {
@@ -185,7 +237,7 @@ mod tests {
     fn client(hub: &Arc<Hub>, caller: Option<Caller>) -> Client {
         let (connection, outgoing) = Connection::new(Uuid::new_v4(), DateTime::UNIX_EPOCH, None);
         let registration = hub.open(connection.clone()).unwrap();
-        hub.identify(&connection, caller);
+        hub.identify(&connection, standing(caller), hub.changes());
         Client { connection, outgoing, registration }
     }
 
@@ -196,7 +248,7 @@ mod tests {
     const OTHER: TenantId = TenantId(Uuid::nil());
 
     fn event(user: &str) -> Event {
-        Event { tenant: TenantId::MASTER, name: "agent", user: Some(user.into()), payload: Arc::new(json!({"type": "chunk"})) }
+        Event { tenant: TenantId::MASTER, name: "agent".into(), user: Some(user.into()), payload: Arc::new(json!({"type": "chunk"})) }
     }
 
     #[test]
@@ -216,13 +268,27 @@ mod tests {
     fn a_connection_moves_with_its_identity_and_leaves_nothing_behind() {
         let hub = Arc::new(Hub::default());
         let client = client(&hub, Some(caller(TenantId::MASTER, Role::Admin, "a")));
-        hub.identify(&client.connection, Some(caller(OTHER, Role::Admin, "a")));
+        hub.identify(&client.connection, standing(Some(caller(OTHER, Role::Admin, "a"))), hub.changes());
         assert_eq!((hub.count(TenantId::MASTER), hub.count(OTHER)), (0, 1));
-        hub.identify(&client.connection, None);
+        hub.identify(&client.connection, standing(None), hub.changes());
         assert!(client.connection.caller().is_none());
-        hub.identify(&client.connection, Some(caller(OTHER, Role::Admin, "a")));
+        hub.identify(&client.connection, standing(Some(caller(OTHER, Role::Admin, "a"))), hub.changes());
         drop(client.registration);
         assert!(hub.read().all.is_empty() && hub.read().by_tenant.is_empty());
+    }
+
+    /// Nothing is ever in doubt.
+    struct Always;
+
+    #[async_trait]
+    impl Admission for Always {
+        fn forget(&self, _: Option<&Change>) {}
+        async fn key_stands(&self, _: &str) -> goclaw_ports::Result<bool> {
+            Ok(true)
+        }
+        async fn tenant_is_open(&self, _: TenantId) -> goclaw_ports::Result<bool> {
+            Ok(true)
+        }
     }
 
     struct Script(Vec<Heard>);
@@ -238,7 +304,7 @@ mod tests {
     async fn clients_that_missed_events_are_told_to_come_back() {
         let hub = Arc::new(Hub::default());
         let client = client(&hub, None);
-        hub.forward(Box::new(Script(vec![Heard::Missed(3)]))).await;
+        hub.forward(Box::new(Script(vec![Heard::Missed(3)])), &Always).await;
         assert_eq!(client.connection.stopped().await, CloseCode::Again);
     }
 

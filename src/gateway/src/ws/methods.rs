@@ -1,19 +1,22 @@
 //! The table of methods, and the way from a frame to an answer.
 
 use super::{
-    agents, chat, connect,
-    connection::{Connection, Outgoing},
+    agents, api_keys, chat, config, config_permissions, connect,
+    connection::{Connection, Outgoing, Standing},
     frame::{self, Params, Request},
-    platform, sessions,
+    logs, pairing, platform, sessions, tenants,
 };
-use crate::gateway::Gateway;
+use crate::{error::wire, gateway::Gateway, metrics};
 use actix_web::web;
+use actix_ws::CloseCode;
 use futures_util::future::LocalBoxFuture;
 use goclaw_core::caller::Caller;
 use goclaw_ports::{Error, ErrorKind, Result, message, roles::Role};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 const CONNECT: &str = "connect";
+/// The one other method for those who wait to be paired.
+const PROGRESS: &str = "browser.pairing.status";
 
 /// A method.
 struct Method {
@@ -56,6 +59,35 @@ const METHODS: &[Method] = methods! {
     "agents.list" => agents::list, Some(Role::Viewer);
     "sessions.list" => sessions::list, Some(Role::Viewer);
     "sessions.preview" => sessions::preview, Some(Role::Viewer);
+    "sessions.patch" => sessions::patch, Some(Role::Operator);
+    "sessions.delete" => sessions::delete, Some(Role::Operator), background;
+    "sessions.reset" => sessions::reset, Some(Role::Operator), background;
+    "api_keys.list" => api_keys::list, Some(Role::Admin);
+    "api_keys.create" => api_keys::create, Some(Role::Admin);
+    "api_keys.revoke" => api_keys::revoke, Some(Role::Admin);
+    "tenants.list" => tenants::list, Some(Role::Owner);
+    "tenants.get" => tenants::get, Some(Role::Owner);
+    // Owners, or keys with the scope operator.provision, whose role is viewer: the use case tells.
+    "tenants.create" => tenants::create, Some(Role::Viewer);
+    "tenants.update" => tenants::update, Some(Role::Owner);
+    "tenants.users.list" => tenants::members, Some(Role::Owner);
+    "tenants.users.add" => tenants::add_member, Some(Role::Viewer);
+    "tenants.users.remove" => tenants::remove_member, Some(Role::Owner);
+    "tenants.mine" => tenants::mine, Some(Role::Viewer);
+    "logs.tail" => logs::tail, Some(Role::Owner);
+    "config.get" => config::get, Some(Role::Owner);
+    "config.apply" => config::apply, Some(Role::Owner);
+    "config.patch" => config::patch, Some(Role::Owner);
+    "config.schema" => config::schema, Some(Role::Owner);
+    "config.permissions.list" => config_permissions::list, Some(Role::Admin);
+    "config.permissions.grant" => config_permissions::grant, Some(Role::Admin);
+    "config.permissions.revoke" => config_permissions::revoke, Some(Role::Admin);
+    "device.pair.request" => pairing::request, Some(Role::Operator);
+    "device.pair.approve" => pairing::approve, Some(Role::Admin);
+    "device.pair.deny" => pairing::deny, Some(Role::Admin);
+    "device.pair.list" => pairing::list, Some(Role::Operator);
+    "device.pair.revoke" => pairing::revoke, Some(Role::Admin);
+    "browser.pairing.status" => pairing::progress, None;
     "health" => platform::health, None;
     "status" => platform::status, Some(Role::Viewer);
 };
@@ -66,34 +98,51 @@ pub(super) async fn answer(gateway: &web::Data<Gateway>, connection: &Arc<Connec
         Ok(request) => request,
         Err(bad) => return connection.send(Outgoing::Response(frame::refusal(bad, connection.locale()))),
     };
+    let asked = Asked::now(&method);
     if method == CONNECT {
         let result = connect::connect(gateway, connection, params).await;
-        return respond(connection, &id, result);
+        return asked.respond(connection, &id, result);
     }
-    let (method, caller) = match admitted(connection, &method) {
+    if method == PROGRESS && matches!(connection.standing(), Standing::Pending { .. }) {
+        let result = pairing::told(gateway, connection, params).await;
+        return asked.respond(connection, &id, result);
+    }
+    let (method, caller) = match admitted(gateway, connection, &method) {
         Ok(admitted) => admitted,
-        Err(error) => return respond(connection, &id, Err(error)),
+        Err(error) => {
+            // One that lost its grounds is told so and ends.
+            let lost = matches!(connection.standing(), Standing::Known { .. } | Standing::Revoked { .. })
+                && matches!(error.kind, ErrorKind::TenantRevoked | ErrorKind::Unauthorized);
+            asked.respond(connection, &id, Err(error));
+            if lost {
+                connection.send(Outgoing::Close(CloseCode::Policy));
+            }
+            return;
+        }
     };
     let call = Call { gateway: gateway.clone(), connection: connection.clone(), caller, params };
     if !method.background {
-        return respond(connection, &id, (method.run)(call).await);
+        return asked.respond(connection, &id, (method.run)(call).await);
     }
     let Some(permit) = connection.begin() else {
-        return respond(connection, &id, Err(Error::new(ErrorKind::RateLimited, message::rate_limit())));
+        return asked.respond(connection, &id, Err(Error::new(ErrorKind::RateLimited, message::rate_limit())));
     };
     let connection = connection.clone();
     // Not bound to the connection: what a client started goes on without it.
     actix_web::rt::spawn(async move {
         let result = (method.run)(call).await;
-        respond(&connection, &id, result);
+        asked.respond(&connection, &id, result);
         drop(permit);
     });
 }
 
 /// The method and who calls it, if they may.
-fn admitted(connection: &Connection, name: &str) -> Result<(&'static Method, Arc<Caller>)> {
-    let Some(caller) = connection.caller() else {
-        return Err(Error::new(ErrorKind::Unauthorized, message::not_connected()));
+fn admitted(gateway: &Gateway, connection: &Connection, name: &str) -> Result<(&'static Method, Arc<Caller>)> {
+    let caller = match connection.standing() {
+        Standing::Known { caller, grounds, .. } if gateway.core.auth.token_stands(&grounds) => caller,
+        Standing::Known { .. } => return Err(Error::unauthorized()),
+        Standing::Revoked { .. } => return Err(Error::new(ErrorKind::TenantRevoked, message::tenant_revoked())),
+        Standing::Nobody | Standing::Pending { .. } => return Err(Error::new(ErrorKind::Unauthorized, message::not_connected())),
     };
     let Some(method) = METHODS.iter().find(|method| method.name == name) else {
         return Err(Error::invalid(message::unknown_method(name)));
@@ -104,6 +153,22 @@ fn admitted(connection: &Connection, name: &str) -> Result<(&'static Method, Arc
     }
 }
 
-fn respond(connection: &Connection, id: &str, result: Result<String>) {
-    connection.send(Outgoing::Response(frame::response(id, result, connection.locale())));
+/// A request under way.
+struct Asked {
+    /// The method's name, if it is one of ours: what clients call otherwise must not become a label.
+    method: &'static str,
+    at: Instant,
+}
+
+impl Asked {
+    fn now(name: &str) -> Self {
+        let known = METHODS.iter().map(|method| method.name).chain([CONNECT]).find(|known| *known == name);
+        Self { method: known.unwrap_or("unknown"), at: Instant::now() }
+    }
+
+    fn respond(self, connection: &Connection, id: &str, result: Result<String>) {
+        let status = result.as_ref().err().map_or("OK", |error| wire(error.kind).ws_code);
+        metrics::rpc(self.method, status, self.at.elapsed());
+        connection.send(Outgoing::Response(frame::response(id, result, connection.locale())));
+    }
 }

@@ -1,5 +1,6 @@
 //! How many sockets of one address are open without having said who they are.
 
+use crate::metrics;
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -31,12 +32,14 @@ impl Pending {
             }
             *count += 1;
         }
+        metrics::ws_unauthenticated(1.0);
         Some(Knock { pending: self.clone(), ip })
     }
 }
 
 impl Drop for Knock {
     fn drop(&mut self) {
+        metrics::ws_unauthenticated(-1.0);
         let Some(ip) = self.ip else { return };
         let mut counts = self.pending.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&ip) {

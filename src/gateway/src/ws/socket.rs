@@ -1,7 +1,7 @@
 //! `/ws`: the upgrade, and the two tasks of a connection, one that reads and one that writes.
 
 use super::{
-    connection::{Connection, Outgoing},
+    connection::{Connection, Outgoing, Standing},
     methods,
     pending::Knock,
 };
@@ -75,12 +75,17 @@ async fn read(gateway: &web::Data<Gateway>, connection: &Arc<Connection>, mut me
     let mut knock = Some(knock);
     let mut heard = opened;
     loop {
-        let deadline = if connection.caller().is_some() {
-            drop(knock.take());
-            heard + READ_DEADLINE
-        } else {
-            (heard + READ_DEADLINE).min(opened + CONNECT_DEADLINE)
+        let end = match connection.standing() {
+            Standing::Nobody => Some(opened + CONNECT_DEADLINE),
+            Standing::Pending { until } => Some(until),
+            Standing::Known { until, .. } => {
+                drop(knock.take());
+                until
+            }
+            // Noticed at the latest with the answer to the next ping.
+            Standing::Revoked { since } => Some(since + CONNECT_DEADLINE),
         };
+        let deadline = end.map_or(heard + READ_DEADLINE, |end| end.min(heard + READ_DEADLINE));
         let message = tokio::select! {
             code = connection.stopped() => return code,
             message = timeout_at(deadline, messages.recv()) => message,
@@ -97,6 +102,9 @@ async fn read(gateway: &web::Data<Gateway>, connection: &Arc<Connection>, mut me
                     continue;
                 }
                 AggregatedMessage::Pong(_) => {
+                    if matches!(connection.standing(), Standing::Known { grounds, .. } if !gateway.core.auth.token_stands(&grounds)) {
+                        return CloseCode::Policy;
+                    }
                     heard = Instant::now();
                     continue;
                 }
@@ -104,11 +112,16 @@ async fn read(gateway: &web::Data<Gateway>, connection: &Arc<Connection>, mut me
             },
         };
         metrics::ws_received();
-        // Boxed, so that an idle connection does not hold room for the largest method.
-        let answer = Box::pin(methods::answer(gateway, connection, &bytes));
+        // A task of its own: a call that has begun is done to its end, even if the connection is cut off meanwhile.
+        let answer = actix_web::rt::spawn({
+            let (gateway, connection) = (gateway.clone(), connection.clone());
+            async move { methods::answer(&gateway, &connection, &bytes).await }
+        });
         tokio::select! {
             code = connection.stopped() => return code,
-            () = answer => {}
+            answered = answer => if answered.is_err() {
+                return CloseCode::Error;
+            },
         }
         // Set after the answer: while we are slow, the client may well be silent.
         heard = Instant::now();
@@ -126,6 +139,7 @@ async fn write(connection: Arc<Connection>, mut session: Session, mut outgoing: 
             next = outgoing.recv() => next,
             _ = pings.tick() => None,
         };
+        connection.made_room();
         let sent = async {
             match next {
                 None => session.ping(b"").await.map(|()| None),
@@ -148,7 +162,10 @@ async fn write(connection: Arc<Connection>, mut session: Session, mut outgoing: 
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(code))) => break code,
                 Ok(Err(_)) => break CloseCode::Normal,
-                Err(_) => break CloseCode::Again,
+                Err(_) => {
+                    metrics::ws_slow_closed();
+                    break CloseCode::Again;
+                }
             },
         }
     };

@@ -2,6 +2,7 @@
 
 use super::{
     client::Gateway,
+    exit::refused,
     socket::{Frame, Refusal, Socket},
 };
 use crate::config::Config;
@@ -36,7 +37,7 @@ pub struct Options {
 /// # Errors
 /// If the gateway does not run or refuses, or a single message fails.
 pub async fn run(config: &Config, options: Options) -> Result<()> {
-    let gateway = Gateway::of(config)?;
+    let gateway = Gateway::of(config).await?;
     let socket = Socket::connect(&gateway, &options.user).await?;
     let session = options.session.unwrap_or_else(|| format!("agent:{}:cli:direct:local", options.name));
     let mut chat = Conversation { socket, agent: options.name, session, quiet: options.json };
@@ -166,7 +167,7 @@ fn show(event: &Value) -> io::Result<bool> {
 /// Adds what to do about an agent that is not there.
 fn advise(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Refusal>() {
-        Some(refusal) if refusal.code == "NOT_FOUND" => anyhow::anyhow!("{refusal}; `goclaw onboard` makes one that is called default"),
+        Some(refusal) if refusal.code == "NOT_FOUND" => refused(format!("{refusal}; `goclaw onboard` makes one that is called default")),
         _ => error,
     }
 }

@@ -1,7 +1,10 @@
 //! A client of the running gateway's WebSocket RPC.
 
-use super::client::Gateway;
-use anyhow::{Context, Result, anyhow, bail};
+use super::{
+    client::Gateway,
+    exit::{refused, unreachable},
+};
+use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -11,6 +14,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 
 /// How long the gateway may take to let a client in.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long it may take to answer a request that starts no run.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// An authenticated connection.
 pub struct Socket {
@@ -26,6 +31,13 @@ pub struct Refusal {
     pub code: String,
     /// The reason in words.
     pub message: String,
+}
+
+impl Refusal {
+    /// Whether the same request would be refused again: it is the request's fault.
+    pub fn is_final(&self) -> bool {
+        ["INVALID_REQUEST", "NOT_FOUND", "ALREADY_EXISTS", "UNAUTHORIZED", "TENANT_ACCESS_REVOKED", "FAILED_PRECONDITION"].contains(&self.code.as_str())
+    }
 }
 
 /// What the gateway sends.
@@ -57,19 +69,27 @@ impl Socket {
             Some(("http", rest)) => format!("ws://{rest}/ws"),
             _ => bail!("{} is not an http:// address, which is all that this command speaks", gateway.url),
         };
-        let no_gateway = || format!("no gateway answers at {}; start it with `goclaw`", gateway.url);
-        let connected = timeout(CONNECT, connect_async(&url)).await.with_context(no_gateway)?;
-        // The error's text has its cause in it already.
-        let (stream, _) = connected.map_err(|error| anyhow!("{error}")).with_context(no_gateway)?;
+        let no_gateway = |why: String| unreachable(format!("no gateway answers at {}; start it with `goclaw` ({why})", gateway.url));
+        let connected = timeout(CONNECT, connect_async(&url)).await.map_err(|_| no_gateway("it takes too long".to_owned()))?;
+        let (stream, _) = connected.map_err(|error| no_gateway(error.to_string()))?;
         let mut socket = Self { stream, requests: 0 };
         let token = gateway.token.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
         let id = socket.send("connect", &json!({"token": token, "user_id": user, "protocol": super::PROTOCOL})).await?;
         let result = timeout(CONNECT, socket.answer(&id)).await.context("the gateway does not answer")??;
         match result["role"].as_str() {
             // A wrong token is answered so; the connection stays closed to everything else.
-            Some("viewer") | None => bail!("the gateway at {} does not accept the token", gateway.url),
+            Some("viewer") | None => Err(refused(format!("the gateway at {} does not accept the token", gateway.url))),
             Some(_) => Ok(socket),
         }
+    }
+
+    /// Asks for something and waits for the answer.
+    ///
+    /// # Errors
+    /// If it is refused, takes too long, or the connection is gone.
+    pub async fn call(&mut self, method: &str, params: &Value) -> Result<Value> {
+        let id = self.send(method, params).await?;
+        timeout(ANSWER, self.answer(&id)).await.with_context(|| format!("the gateway does not answer {method}"))?
     }
 
     /// Sends a request and answers with its id.

@@ -1,6 +1,13 @@
 //! Which edition this is, and which database stands behind it.
 
-use super::{ConfigError, environment::Environment, file::EditionSection};
+use super::{
+    ConfigError,
+    environment::Environment,
+    schema::{
+        gateway::{EditionSection, EditionWord},
+        values::Limit,
+    },
+};
 use goclaw_core::settings::Edition;
 use secrecy::SecretString;
 use std::path::{Path, PathBuf};
@@ -54,11 +61,12 @@ impl EditionName {
 /// # Errors
 /// For names that are unknown.
 pub fn choose(section: Option<&EditionSection>, environment: &Environment, data_dir: &Path) -> Result<(EditionName, Storage), ConfigError> {
-    let in_file = section.and_then(|section| section.name.as_deref()).filter(|name| !name.is_empty());
-    let named = match (environment.get("GOCLAW_EDITION"), in_file) {
-        (Some(name), _) => Some(EditionName::parse(name, "GOCLAW_EDITION")?),
-        (None, Some(name)) => Some(EditionName::parse(name, "edition")?),
-        (None, None) => None,
+    let named = match environment.get("GOCLAW_EDITION") {
+        Some(name) => Some(EditionName::parse(name, "GOCLAW_EDITION")?),
+        None => section.and_then(|section| section.name).map(|word| match word {
+            EditionWord::Lite => EditionName::Lite,
+            EditionWord::Standard => EditionName::Standard,
+        }),
     };
     let dsn = environment.get("GOCLAW_POSTGRES_DSN").map(SecretString::from);
     let postgres = match environment.get("GOCLAW_STORAGE_BACKEND") {
@@ -84,14 +92,15 @@ pub fn choose(section: Option<&EditionSection>, environment: &Environment, data_
 #[must_use]
 pub fn describe(name: EditionName, section: Option<&EditionSection>) -> Edition {
     let limits = section.map(|section| section.limits.clone()).unwrap_or_default();
+    let most = |limit: Option<Limit>| limit.map_or(0, |limit| limit.get().max(0));
     Edition {
         name: name.as_str().to_owned(),
-        max_agents: limits.max_agents,
-        max_teams: limits.max_teams,
-        max_team_members: limits.max_team_members,
-        max_channels: limits.max_channels,
-        max_subagent_concurrent: limits.max_subagent_concurrent,
-        max_subagent_depth: limits.max_subagent_depth,
+        max_agents: most(limits.max_agents),
+        max_teams: most(limits.max_teams),
+        max_team_members: most(limits.max_team_members),
+        max_channels: limits.max_channels.map(|channels| channels.into_iter().map(|(kind, limit)| (kind, most(Some(limit)))).collect()),
+        max_subagent_concurrent: most(limits.max_subagent_concurrent),
+        max_subagent_depth: most(limits.max_subagent_depth),
         kg_enabled: false,
         rbac_enabled: true,
         team_full_mode: false,
@@ -105,7 +114,7 @@ mod tests {
     use EditionName::{Lite, Standard};
 
     fn chosen<const N: usize>(in_file: Option<&str>, variables: [(&str, &str); N]) -> (EditionName, &'static str) {
-        let section = in_file.map(|name| EditionSection { name: Some(name.into()), ..EditionSection::default() });
+        let section: Option<EditionSection> = in_file.map(|name| serde_json::from_value(name.into()).unwrap());
         let (name, storage) = choose(section.as_ref(), &Environment::from(variables), Path::new("/data")).unwrap();
         (name, if matches!(storage, Storage::Postgres { .. }) { "postgres" } else { "sqlite" })
     }
@@ -140,7 +149,8 @@ mod tests {
 
     #[test]
     fn the_file_sets_limits() {
-        let section = super::super::file::parse("{ edition: { name: 'lite', limits: { max_agents: 3, max_channels: { telegram: 1 } } } }").unwrap().edition;
+        let section: Option<EditionSection> =
+            Some(serde_json::from_value(serde_json::json!({"name": "lite", "limits": {"max_agents": 3, "max_channels": {"telegram": 1}}})).unwrap());
         let edition = describe(Lite, section.as_ref());
         assert_eq!((edition.name.as_str(), edition.max_agents, edition.max_teams), ("lite", 3, 0));
         assert_eq!(edition.max_channels.unwrap()["telegram"], 1);

@@ -31,6 +31,12 @@ impl Config {
         self.data_dir.join("encryption.key")
     }
 
+    /// The file with the earlier encryption key, while secrets are sealed anew.
+    #[must_use]
+    pub fn previous_key_file(&self) -> PathBuf {
+        self.data_dir.join("encryption.key.previous")
+    }
+
     /// The file with the gateway token.
     #[must_use]
     pub fn token_file(&self) -> PathBuf {
@@ -64,6 +70,11 @@ impl Config {
         let key = match key {
             Some(key) => key,
             None => self.key_in_file(sealed_before)?,
+        };
+        // A change of the key that was interrupted left the earlier key there.
+        let previous = match previous {
+            Some(previous) => Some(previous),
+            None => read_secret_file(&self.previous_key_file())?,
         };
         let parse = |text: &SecretString| Key::from_text(text.expose_secret(), &self.salt_file()).context("the encryption key cannot be used");
         let sealer = RowSealer::new(&parse(&key)?);

@@ -1,69 +1,73 @@
 //! The configuration in the words of the core and of the adapters.
 
-use super::{Config, ConfigError, edition};
+use super::{
+    Config, edition,
+    schema::{
+        agents::{ContextPruning, PruneMode},
+        gateway::InjectionWord,
+        services::ModelPrice,
+        tools::{ExecAsk, ExecSecurity, FetchWord, Profile},
+        values::{Limit, Real},
+    },
+};
 use goclaw_core::{
     policy::ToolPolicy,
     presets::PRESETS,
     pricing::Price,
     providers::ConfiguredProvider,
+    prune::{HardClear, PruneSettings, SoftTrim},
     settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, ToolSettings},
 };
 use goclaw_tools::{Ask, ExecApproval, FetchPolicy, Security, WebFetchOptions};
 
 impl Config {
     /// What use cases read.
-    ///
-    /// # Errors
-    /// Names the path of a value that makes no sense.
-    pub fn settings(&self) -> Result<Settings, ConfigError> {
-        Ok(Settings {
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let pricing = self.file.telemetry.model_pricing.iter().map(|(model, price)| (model.clone(), price_of(price))).collect();
+        Settings {
             data_dir: self.data_dir.clone(),
-            gateway: self.gateway_settings()?,
+            gateway: self.gateway_settings(),
             agents: self.agent_defaults(),
             tools: self.tool_settings(),
-            pricing: self.file.telemetry.model_pricing.iter().map(|(model, price)| (model.clone(), price_of(*price))).collect(),
+            pricing,
             edition: edition::describe(self.edition, self.file.edition.as_ref()),
-        })
+        }
     }
 
-    fn gateway_settings(&self) -> Result<GatewaySettings, ConfigError> {
+    fn gateway_settings(&self) -> GatewaySettings {
         let gateway = &self.file.gateway;
-        let injection_action = match gateway.injection_action.as_deref().unwrap_or_default() {
-            "off" => InjectionAction::Off,
-            "log" => InjectionAction::Log,
-            "warn" | "" => InjectionAction::Warn,
-            "block" => InjectionAction::Block,
-            other => {
-                let detail = format!("unknown action {other:?}; it must be off, log, warn or block");
-                return Err(ConfigError::Value { source_name: "gateway.injection_action", detail });
-            }
-        };
-        Ok(GatewaySettings {
-            token: gateway.token.clone(),
-            owner_ids: if gateway.owner_ids.is_empty() { vec!["system".to_owned()] } else { gateway.owner_ids.clone() },
-            allowed_origins: gateway.allowed_origins.clone(),
+        GatewaySettings {
+            token: gateway.token.as_deref().cloned(),
+            owner_ids: if gateway.owner_ids.is_empty() { vec!["system".to_owned()] } else { gateway.owner_ids.to_vec() },
+            allowed_origins: gateway.allowed_origins.to_vec(),
             max_message_chars: limit(gateway.max_message_chars, 32_000).map_or(usize::MAX, |limit| limit as usize),
             rate_limit_rpm: limit(gateway.rate_limit_rpm, 20).unwrap_or(0),
-            injection_action,
-            trusted_proxies: self.file.security.trusted_proxies.clone(),
-        })
+            injection_action: match gateway.injection_action {
+                Some(InjectionWord::Off) => InjectionAction::Off,
+                Some(InjectionWord::Log) => InjectionAction::Log,
+                Some(InjectionWord::Warn) | None => InjectionAction::Warn,
+                Some(InjectionWord::Block) => InjectionAction::Block,
+            },
+            trusted_proxies: self.file.security.trusted_proxies.to_vec(),
+        }
     }
 
     fn agent_defaults(&self) -> AgentDefaults {
         let defaults = &self.file.agents.defaults;
-        let text = |value: &Option<String>, built_in: &str| value.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| built_in.to_owned());
+        let text = |value: &Option<String>, built_in: &str| value.clone().unwrap_or_else(|| built_in.to_owned());
         AgentDefaults {
             workspace: self.workspace.clone(),
             provider: text(&defaults.provider, "anthropic"),
             model: text(&defaults.model, "claude-sonnet-4-5-20250929"),
-            max_tokens: defaults.max_tokens.filter(|tokens| *tokens > 0).unwrap_or(8192),
-            temperature: defaults.temperature.unwrap_or(0.7),
-            max_tool_iterations: defaults.max_tool_iterations.filter(|iterations| *iterations > 0).unwrap_or(30),
-            context_window: defaults.context_window.filter(|tokens| *tokens > 0).unwrap_or(200_000),
+            max_tokens: or(defaults.max_tokens.map(|tokens| tokens.get()), 8192),
+            temperature: defaults.temperature.map_or(0.7, Real::get),
+            max_tool_iterations: or(defaults.max_tool_iterations.map(|iterations| iterations.get()), 30),
+            context_window: or(defaults.context_window.map(|tokens| tokens.get()), 200_000),
             max_tool_calls: limit(defaults.max_tool_calls, 25).unwrap_or(0),
-            pruning: defaults.context_pruning.clone().unwrap_or_default(),
-            bootstrap_max_chars: defaults.bootstrap_max_chars.filter(|chars| *chars > 0).unwrap_or(20_000),
-            bootstrap_total_max_chars: defaults.bootstrap_total_max_chars.filter(|chars| *chars > 0).unwrap_or(24_000),
+            pruning: pruning(&defaults.context_pruning),
+            bootstrap_max_chars: or(defaults.bootstrap_max_chars.map(|chars| chars.get()), 20_000),
+            bootstrap_total_max_chars: or(defaults.bootstrap_total_max_chars.map(|chars| chars.get()), 24_000),
         }
     }
 
@@ -71,11 +75,11 @@ impl Config {
         let tools = &self.file.tools;
         ToolSettings {
             policy: ToolPolicy {
-                profile: tools.profile.clone(),
-                allow: tools.allow.clone(),
-                deny: tools.deny.clone(),
-                also_allow: tools.also_allow.clone(),
-                by_provider: tools.by_provider.clone(),
+                profile: tools.profile.map(Profile::as_str).unwrap_or_default().to_owned(),
+                allow: tools.allow.to_vec(),
+                deny: tools.deny.to_vec(),
+                also_allow: tools.also_allow.to_vec(),
+                by_provider: tools.by_provider.iter().map(|(provider, policy)| (provider.clone(), policy.into())).collect(),
                 tool_call_prefix: String::new(),
             },
             rate_limit_per_hour: limit(tools.rate_limit_per_hour, 150).unwrap_or(0),
@@ -84,23 +88,32 @@ impl Config {
         }
     }
 
-    /// The providers that the file and the environment name, in the order of the presets: those with a key or a base URL.
+    /// The providers that the file, the secret store and the environment name, in the order of the presets: those with a key or
+    /// a base URL.
     #[must_use]
     pub fn providers(&self) -> Vec<ConfiguredProvider> {
+        let trimmed = |text: &str| text.trim_end_matches('/').to_owned();
         PRESETS
             .iter()
-            .filter(|preset| !preset.config_key.is_empty() && !matches!(preset.provider_type, "claude_cli" | "acp"))
-            .filter_map(|preset| Some((preset, self.file.providers.get(preset.config_key)?)))
-            .filter_map(|(preset, section)| {
-                let given = |value: &Option<String>| value.clone().map(|text| text.trim_end_matches('/').to_owned()).filter(|text| !text.is_empty());
-                let host = given(&section.host).map(|host| if host.ends_with("/v1") { host } else { format!("{host}/v1") });
-                let api_base = given(&section.api_base).or(host);
+            .filter(|preset| !preset.config_key.is_empty())
+            .filter_map(|preset| {
+                let (api_key, api_base) = if preset.config_key == "ollama" {
+                    let ollama = &self.file.providers.ollama;
+                    let host = ollama.host.as_deref().map(|host| {
+                        let host = trimmed(host);
+                        if host.ends_with("/v1") { host } else { format!("{host}/v1") }
+                    });
+                    (ollama.api_key.as_ref(), ollama.api_base.as_deref().map(trimmed).or(host))
+                } else {
+                    let (api_key, api_base) = self.file.providers.get(preset.config_key)?;
+                    (api_key, api_base.map(trimmed))
+                };
                 // A base without a key counts as well: stored providers of the type use it.
-                (section.api_key.is_some() || api_base.is_some()).then(|| ConfiguredProvider {
+                (api_key.is_some() || api_base.is_some()).then(|| ConfiguredProvider {
                     name: preset.name.to_owned(),
                     provider_type: preset.provider_type.to_owned(),
                     api_base: api_base.unwrap_or_default(),
-                    api_key: section.api_key.clone(),
+                    api_key: api_key.map(|key| (**key).clone()),
                     default_model: String::new(),
                 })
             })
@@ -110,63 +123,82 @@ impl Config {
     /// The private hosts that tools and providers may reach.
     #[must_use]
     pub fn private_hosts(&self) -> Vec<String> {
-        self.file.security.allow_private_hosts.clone()
+        self.file.security.allow_private_hosts.to_vec()
     }
 
     /// Which commands run without asking.
-    ///
-    /// # Errors
-    /// Names the path of an unknown word.
-    pub fn exec_approval(&self) -> Result<ExecApproval, ConfigError> {
+    #[must_use]
+    pub fn exec_approval(&self) -> ExecApproval {
         let section = &self.file.tools.exec_approval;
-        let security = match section.security.as_deref().unwrap_or_default() {
-            "full" | "" => Security::Full,
-            "allowlist" => Security::Allowlist,
-            "deny" => Security::Deny,
-            other => return Err(unknown("tools.execApproval.security", other, "deny, allowlist or full")),
+        let security = match section.security {
+            Some(ExecSecurity::Full) | None => Security::Full,
+            Some(ExecSecurity::Allowlist) => Security::Allowlist,
+            Some(ExecSecurity::Deny) => Security::Deny,
         };
-        let ask = match section.ask.as_deref().unwrap_or_default() {
-            "off" | "" => Ask::Off,
-            "on-miss" => Ask::OnMiss,
-            "always" => Ask::Always,
-            other => return Err(unknown("tools.execApproval.ask", other, "off, on-miss or always")),
+        let ask = match section.ask {
+            Some(ExecAsk::Off) | None => Ask::Off,
+            Some(ExecAsk::OnMiss) => Ask::OnMiss,
+            Some(ExecAsk::Always) => Ask::Always,
         };
-        Ok(ExecApproval { security, ask, allowlist: section.allowlist.clone() })
+        ExecApproval { security, ask, allowlist: section.allowlist.to_vec() }
     }
 
     /// Which pages may be fetched.
-    ///
-    /// # Errors
-    /// Names the path of an unknown word.
-    pub fn web_fetch(&self) -> Result<WebFetchOptions, ConfigError> {
+    #[must_use]
+    pub fn web_fetch(&self) -> WebFetchOptions {
         let section = &self.file.tools.web_fetch;
-        let policy = match section.policy.as_deref().unwrap_or_default() {
-            "allow_all" | "" => FetchPolicy::AllowAll,
-            "allowlist" => FetchPolicy::Allowlist,
-            other => return Err(unknown("tools.web_fetch.policy", other, "allow_all or allowlist")),
+        let policy = match section.policy {
+            Some(FetchWord::AllowAll) | None => FetchPolicy::AllowAll,
+            Some(FetchWord::Allowlist) => FetchPolicy::Allowlist,
         };
-        Ok(WebFetchOptions { policy, allowed_domains: section.allowed_domains.clone(), blocked_domains: section.blocked_domains.clone() })
+        WebFetchOptions { policy, allowed_domains: section.allowed_domains.to_vec(), blocked_domains: section.blocked_domains.to_vec() }
     }
 }
 
-fn unknown(source_name: &'static str, word: &str, choices: &str) -> ConfigError {
-    ConfigError::Value { source_name, detail: format!("unknown value {word:?}; it must be {choices}") }
+fn pruning(section: &ContextPruning) -> PruneSettings {
+    let built_in = PruneSettings::default();
+    let (trim, clear) = (&section.soft_trim, &section.hard_clear);
+    let size = |value: Option<i64>, built_in: usize| value.and_then(|value| usize::try_from(value).ok()).unwrap_or(built_in);
+    PruneSettings {
+        mode: match section.mode {
+            Some(PruneMode::Off) => "off".to_owned(),
+            Some(PruneMode::CacheTtl) | None => built_in.mode,
+        },
+        keep_last_assistants: size(section.keep_last_assistants.map(|count| count.get()), built_in.keep_last_assistants),
+        soft_trim_ratio: section.soft_trim_ratio.map_or(built_in.soft_trim_ratio, Real::get),
+        hard_clear_ratio: section.hard_clear_ratio.map_or(built_in.hard_clear_ratio, Real::get),
+        min_prunable_tool_chars: size(section.min_prunable_tool_chars.map(|chars| chars.get()), built_in.min_prunable_tool_chars),
+        soft_trim: SoftTrim {
+            max_chars: size(trim.max_chars.map(|chars| chars.get()), built_in.soft_trim.max_chars),
+            head_chars: size(trim.head_chars.map(|chars| chars.get()), built_in.soft_trim.head_chars),
+            tail_chars: size(trim.tail_chars.map(|chars| chars.get()), built_in.soft_trim.tail_chars),
+        },
+        hard_clear: HardClear {
+            enabled: clear.enabled.unwrap_or(built_in.hard_clear.enabled),
+            placeholder: clear.placeholder.clone().unwrap_or(built_in.hard_clear.placeholder),
+        },
+    }
+}
+
+/// A number that is there and not 0, else the built-in one.
+fn or<T: TryFrom<i64>>(value: Option<i64>, built_in: T) -> T {
+    value.filter(|value| *value > 0).and_then(|value| T::try_from(value).ok()).unwrap_or(built_in)
 }
 
 /// A limit: absence means the built-in one, 0 and less mean none.
-fn limit(value: Option<i64>, built_in: u32) -> Option<u32> {
-    match value {
+fn limit(value: Option<Limit>, built_in: u32) -> Option<u32> {
+    match value.map(|value| value.get()) {
         None => Some(built_in),
         Some(value) if value <= 0 => None,
         Some(value) => Some(u32::try_from(value).unwrap_or(u32::MAX)),
     }
 }
 
-fn price_of(price: super::file::ModelPrice) -> Price {
+fn price_of(price: &ModelPrice) -> Price {
     Price {
-        input: price.input_per_million,
-        output: price.output_per_million,
-        cache_read: price.cache_read_per_million,
-        cache_create: price.cache_create_per_million,
+        input: price.input_per_million.map_or(0.0, Real::get),
+        output: price.output_per_million.map_or(0.0, Real::get),
+        cache_read: price.cache_read_per_million.map_or(0.0, Real::get),
+        cache_create: price.cache_create_per_million.map_or(0.0, Real::get),
     }
 }

@@ -1,20 +1,33 @@
 //! Which adapter stands behind which port.
 
-use super::storage::{open, plain};
-use crate::config::{Config, edition::Storage, first_start::TokenSource};
+use super::{
+    place,
+    releases::ReleaseCheck,
+    storage::{Opened, open_all, plain},
+};
+use crate::config::{
+    Config,
+    edition::Storage,
+    first_start::TokenSource,
+    live::{Followers, LiveConfiguration},
+};
 use anyhow::{Context, Result};
 use goclaw_core::{Core, Parts, context_files::ContextFiles, settings::LiveSettings};
-use goclaw_events::LocalBus;
-use goclaw_limits::LocalLimiter;
+use goclaw_events::{LocalBus, RelayOptions, RelayedBus};
 use goclaw_llm::LlmOptions;
 use goclaw_outbound::{Outbound, OutboundOptions};
 use goclaw_ports::{
     TenantId,
     clock::{Clock, SystemClock, SystemIds},
+    events::EventBus,
     llm::ProviderFactory,
-    sealer::{Place, Sealed, Sealer},
+    logs::Logs,
+    releases::{NoReleases, Releases},
+    sealer::{Sealed, Sealer},
     stores::Stores,
+    traces::TraceExporter,
 };
+use goclaw_telemetry::OtlpExporter;
 use goclaw_tools::{ExecOptions, ToolsOptions};
 use secrecy::SecretString;
 use std::{
@@ -32,6 +45,10 @@ pub struct Assembled {
     pub core: Arc<Core>,
     /// The database's stores.
     pub stores: Stores,
+    /// The configuration, as it can be changed.
+    pub configuration: Arc<LiveConfiguration>,
+    /// Where finished traces go as well.
+    pub exporter: Option<Arc<OtlpExporter>>,
     /// Where the gateway token came from.
     pub token: TokenSource,
 }
@@ -50,10 +67,11 @@ pub fn llm(config: &Config) -> Result<(Arc<Outbound>, Arc<dyn ProviderFactory>)>
 ///
 /// # Errors
 /// Says what to do about it.
-pub async fn assemble(config: &mut Config) -> Result<Assembled> {
+pub async fn assemble(config: &mut Config, logs: Arc<dyn Logs>) -> Result<Assembled> {
     config.make_directories()?;
-    let stores = open(config).await?;
-    match start(config, stores.clone()).await {
+    let opened = open_all(config).await?;
+    let stores = opened.stores.clone();
+    match start(config, opened, logs).await {
         Ok(assembled) => Ok(assembled),
         Err(error) => {
             stores.database.close().await;
@@ -62,19 +80,30 @@ pub async fn assemble(config: &mut Config) -> Result<Assembled> {
     }
 }
 
-async fn start(config: &mut Config, stores: Stores) -> Result<Assembled> {
+async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Result<Assembled> {
+    let Opened { stores, relay, limiter } = opened;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let sealer = unseal(config, &stores, &*clock).await?;
     let token = config.settle_token()?;
-    let settings = LiveSettings::new(config.settings()?);
+    let runtime = tokio::runtime::Handle::current();
+    let settings = LiveSettings::new(config.settings());
+    let (exec_approval, web_fetch) = (Arc::new(RwLock::new(config.exec_approval())), Arc::new(RwLock::new(config.web_fetch())));
+    let followers = Followers { settings: settings.clone(), web_fetch: web_fetch.clone(), exec_approval: exec_approval.clone() };
+    let configuration = LiveConfiguration::new(config.clone(), followers, stores.secrets.clone(), sealer.clone(), clock.clone());
+    let bus: Arc<dyn EventBus> = match relay {
+        Some(relay) => RelayedBus::start(relay, &runtime, RelayOptions::default()).await.map_err(plain)?,
+        None => Arc::new(LocalBus::default()),
+    };
 
     let (outbound, factory) = llm(config)?;
+    let exporter = exporter(config, &outbound, &runtime);
+    let releases = releases(config, &outbound, &runtime);
     let files = ContextFiles::new(stores.agents.clone(), clock.clone());
     let tools = goclaw_tools::builtin(ToolsOptions {
         outbound,
         virtual_files: files.clone(),
-        exec: ExecOptions { approval: config.exec_approval()?, ..ExecOptions::default() },
-        web_fetch: Arc::new(RwLock::new(config.web_fetch()?)),
+        exec: ExecOptions { approval: exec_approval, ..ExecOptions::default() },
+        web_fetch,
         protected_paths: protected_paths(config),
     });
     let core = Core::start(Parts {
@@ -82,19 +111,39 @@ async fn start(config: &mut Config, stores: Stores) -> Result<Assembled> {
         sealer,
         clock,
         ids: Arc::new(SystemIds),
-        bus: Arc::new(LocalBus::default()),
-        limiter: Arc::new(LocalLimiter::default()),
+        bus,
+        limiter,
         factory,
         files,
         tools,
         configured_providers: config.providers(),
         settings,
-        runtime: tokio::runtime::Handle::current(),
+        configuration: configuration.clone(),
+        logs,
+        releases,
+        exporter: exporter.clone().map(|exporter| exporter as Arc<dyn TraceExporter>),
+        runtime,
         version: env!("CARGO_PKG_VERSION"),
     })
     .await
     .map_err(plain)?;
-    Ok(Assembled { core, stores, token })
+    configuration.attach(&core);
+    Ok(Assembled { core, stores, configuration, exporter, token })
+}
+
+/// What sends traces to the operator's collector. That it cannot be told to is no reason not to start.
+fn exporter(config: &Config, outbound: &Outbound, runtime: &tokio::runtime::Handle) -> Option<Arc<OtlpExporter>> {
+    OtlpExporter::start(config.telemetry()?, outbound.trusted(), runtime)
+        .inspect_err(|error| tracing::warn!(%error, "traces are not exported: telemetry makes no sense"))
+        .ok()
+}
+
+/// What looks for newer releases, if the operator wants that.
+fn releases(config: &Config, outbound: &Outbound, runtime: &tokio::runtime::Handle) -> Arc<dyn Releases> {
+    match config.updates() {
+        Some(url) => ReleaseCheck::start(url.to_owned(), env!("CARGO_PKG_VERSION"), outbound.trusted(), runtime),
+        None => Arc::new(NoReleases),
+    }
 }
 
 /// Takes the encryption key, checks it against what the database holds, and lays the secret store over the configuration.
@@ -102,7 +151,7 @@ async fn unseal(config: &mut Config, stores: &Stores, clock: &dyn Clock) -> Resu
     let sealed = stores.secrets.list(TenantId::MASTER).await.map_err(plain)?;
     let sealer: Arc<dyn Sealer> = Arc::new(config.sealer(!sealed.is_empty())?);
     let secrets =
-        open_all(&*sealer, &sealed).context("the encryption key is not the one that this database was written with; restore the key that was used before")?;
+        opened(&*sealer, &sealed).context("the encryption key is not the one that this database was written with; restore the key that was used before")?;
     if !secrets.contains_key(KEY_CHECK) {
         let check = sealer.seal(place(KEY_CHECK), &SecretString::from("ok")).map_err(plain)?;
         stores.secrets.put(TenantId::MASTER, KEY_CHECK, &check, clock.now()).await.map_err(plain)?;
@@ -111,13 +160,8 @@ async fn unseal(config: &mut Config, stores: &Stores, clock: &dyn Clock) -> Resu
     Ok(sealer)
 }
 
-fn open_all(sealer: &dyn Sealer, sealed: &[(String, Sealed)]) -> Result<HashMap<String, SecretString>> {
+fn opened(sealer: &dyn Sealer, sealed: &[(String, Sealed)]) -> Result<HashMap<String, SecretString>> {
     sealed.iter().map(|(name, value)| Ok((name.clone(), sealer.open(place(name), value).map_err(plain)?))).collect()
-}
-
-/// Where a configuration secret is kept.
-fn place(name: &str) -> Place<'_> {
-    Place { tenant: TenantId::MASTER, table: "config_secrets", column: "value", row: name }
 }
 
 /// What no tool may open: the gateway's own files.

@@ -1,10 +1,11 @@
 //! The gateway's life: start, listen, stop.
 
 use super::{assemble, install_tls, runtime};
-use crate::config::{Config, edition::EditionName, first_start::TokenSource};
+use crate::config::{Config, edition::EditionName, first_start::TokenSource, watch};
 use anyhow::{Context, Result};
 use goclaw_gateway::{ServeOptions, bind};
-use std::{net::SocketAddr, time::Duration};
+use goclaw_ports::logs::Logs;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -17,13 +18,13 @@ const GRACE: Duration = Duration::from_secs(25);
 ///
 /// # Errors
 /// If it cannot start. The text says what to do.
-pub fn serve(mut config: Config) -> Result<()> {
+pub fn serve(mut config: Config, logs: Arc<dyn Logs>) -> Result<()> {
     install_tls();
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     let runtime = runtime()?;
-    let assembled = runtime.block_on(assemble(&mut config))?;
+    let assembled = runtime.block_on(assemble(&mut config, logs))?;
     let shutdown = CancellationToken::new();
     {
         let _entered = runtime.enter();
@@ -31,6 +32,8 @@ pub fn serve(mut config: Config) -> Result<()> {
         runtime.spawn(watch(signals, shutdown.clone()));
     }
 
+    let _watch = watch::watch(&config.path, &assembled.configuration, runtime.handle())
+        .inspect_err(|error| tracing::warn!(%error, "the configuration file is not watched: edits hold at the next start"));
     let core = assembled.core.clone();
     // What is running ends while the gateway still carries its events to clients.
     let stopping = runtime.spawn({
@@ -62,6 +65,9 @@ pub fn serve(mut config: Config) -> Result<()> {
     runtime.block_on(async {
         if let Err(error) = stopping.await {
             tracing::error!(%error, "stopping failed");
+        }
+        if let Some(exporter) = &assembled.exporter {
+            exporter.stop().await;
         }
         assembled.stores.database.close().await;
     });

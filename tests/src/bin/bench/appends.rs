@@ -53,7 +53,10 @@ pub async fn measure(table: &mut Table, edition: Edition, warning: &str) -> Resu
         runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
             let stores = match dsn {
                 None => goclaw_sqlite::open(SqliteOptions { path, readers: 4 }).await?,
-                Some(dsn) => goclaw_postgres::open(PostgresOptions { dsn, max_connections: POSTGRES_CONNECTIONS, migrate: true }).await?,
+                Some(dsn) => {
+                    let options = PostgresOptions { dsn, max_connections: POSTGRES_CONNECTIONS, migrate: true, fallback_limiter: None };
+                    goclaw_postgres::open(options).await?.stores
+                }
             };
             let taken = append(&stores).await;
             stores.database.close().await;

@@ -7,6 +7,7 @@ mod gateway;
 mod load;
 mod machine;
 mod requests;
+mod sockets;
 mod startup;
 mod table;
 mod upstream;
@@ -129,6 +130,12 @@ async fn gateway_of(table: &mut Table, binary: &Path, edition: Edition, upstream
         table.fail(edition, "200 streams", &error);
     }
     startup::loaded(table, edition, &gateway).await?;
+    gateway.stop()?;
+    progress(edition, "2,000 sockets");
+    let gateway = site.launch()?;
+    if let Err(error) = sockets::measure(table, edition, &gateway, &key).await {
+        table.fail(edition, "2,000 sockets", &error);
+    }
     gateway.stop()?;
     progress(edition, "1,000 streams");
     if let Err(error) = asking.crowd(table, &site).await {

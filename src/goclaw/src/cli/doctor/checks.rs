@@ -1,19 +1,27 @@
 //! What `doctor` looks at.
 
-use super::Check;
+use super::{Check, Status};
+#[cfg(feature = "standard")]
+use crate::cli::backup::postgres::newest;
 use crate::{
-    cli::client::Gateway,
+    cli::{client::Gateway, configuration::mask, print},
     config::{
         Config,
         edition::{EditionName, Storage},
         first_start::readable_by_others,
     },
-    run::{describe, plain},
+    run::{describe, place, plain},
 };
-use goclaw_ports::ErrorKind;
+use goclaw_ports::{ErrorKind, sealer::Sealer, stores::Stores};
+use nix::sys::statvfs::statvfs;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use std::{fs, path::Path};
+
+/// With less than this on the disk, in bytes, somebody should look at it.
+const LITTLE: u64 = 1_000_000_000;
+/// With less, nothing can be relied on.
+const TOO_LITTLE: u64 = 100_000_000;
 
 /// Every check, in the order of the report.
 pub async fn all(config: &Config) -> Vec<Check> {
@@ -22,11 +30,17 @@ pub async fn all(config: &Config) -> Vec<Check> {
     checks.push(Check::ok("edition", format!("{} on {}", config.edition.as_str(), describe(&config.storage))));
     checks.push(encryption_key(config));
     checks.push(token(config));
-    checks.push(writable("data directory", &config.data_dir));
+    checks.push(data_directory(config));
     checks.push(writable("workspace", &config.workspace));
-    checks.extend(database(config).await);
+    checks.extend(space(&config.data_dir));
+    let (database, stored) = database(config).await;
+    checks.extend(database);
+    checks.extend(backup_program(config).await);
     checks.push(configured_providers(config));
-    checks.extend(gateway(config).await);
+    let (gateway, served) = gateway(config).await;
+    checks.extend(gateway);
+    // A running gateway knows them better than its database.
+    checks.extend(if served.is_empty() { stored } else { served });
     checks
 }
 
@@ -37,12 +51,8 @@ pub fn system() -> Check {
 
 fn configuration(config: &Config) -> Check {
     let path = config.path.display();
-    let faults = [config.settings().err(), config.exec_approval().err(), config.web_fetch().err(), config.log_json().err()];
-    match faults.into_iter().flatten().next() {
-        Some(fault) => Check::failed("configuration", fault.to_string()),
-        None if config.found => Check::ok("configuration", path.to_string()),
-        None => Check::ok("configuration", format!("{path} is not there; built-in defaults hold")),
-    }
+    // It could not be loaded if something were wrong with it.
+    if config.found { Check::ok("configuration", path.to_string()) } else { Check::ok("configuration", format!("{path} is not there; built-in defaults hold")) }
 }
 
 fn encryption_key(config: &Config) -> Check {
@@ -73,6 +83,75 @@ fn token(config: &Config) -> Check {
     }
 }
 
+fn data_directory(config: &Config) -> Check {
+    let path = config.data_dir.display();
+    match writable("data directory", &config.data_dir) {
+        Check { status: Status::Ok, .. } if readable_by_others(&config.data_dir) == Some(true) => {
+            Check::warning("data directory", format!("others may look into {path}: chmod 700 {path}"))
+        }
+        check => check,
+    }
+}
+
+/// What is left on the disk that holds the path, or will hold it.
+fn space(path: &Path) -> Option<Check> {
+    let space = path.ancestors().find_map(|path| statvfs(path).ok())?;
+    let free = u64::from(space.blocks_available()).saturating_mul(space.fragment_size());
+    let detail = format!("{} free", print::bytes(free));
+    Some(match free {
+        ..TOO_LITTLE => Check::failed("disk space", detail),
+        TOO_LITTLE..LITTLE => Check::warning("disk space", detail),
+        _ => Check::ok("disk space", detail),
+    })
+}
+
+/// What `goclaw backup` needs with PostgreSQL.
+#[cfg(feature = "standard")]
+async fn backup_program(config: &Config) -> Option<Check> {
+    if !matches!(config.storage, Storage::Postgres { .. }) {
+        return None;
+    }
+    Some(match newest(config).await {
+        Ok((_, version)) => Check::ok("backup", version),
+        Err(error) => Check::warning("backup", format!("`goclaw backup` does not work: {error:#}")),
+    })
+}
+
+#[cfg(not(feature = "standard"))]
+async fn backup_program(_: &Config) -> Option<Check> {
+    None
+}
+
+/// Whether the key that the gateway would start with opens what is sealed.
+async fn sealed(config: &Config, stores: &Stores) -> Check {
+    let sealed = match stores.secrets.list(goclaw_ports::TenantId::MASTER).await {
+        Ok(sealed) => sealed,
+        Err(error) => return Check::failed("secrets", plain(error).to_string()),
+    };
+    if sealed.is_empty() {
+        return Check::ok("secrets", "none are sealed");
+    }
+    match config.sealer(true) {
+        Err(error) => Check::failed("secrets", format!("{error:#}")),
+        Ok(sealer) if sealed.iter().all(|(name, value)| sealer.open(place(name), value).is_ok()) => Check::ok("secrets", "the encryption key opens them"),
+        Ok(_) => Check::failed("secrets", "the encryption key is not the one that they were sealed with; restore the key that was used before"),
+    }
+}
+
+/// The providers that the database holds.
+async fn stored_providers(stores: &Stores) -> Vec<Check> {
+    match stores.providers.list(goclaw_ports::TenantId::MASTER).await {
+        Ok(rows) => rows
+            .iter()
+            .map(|row| {
+                let key = if row.api_key.is_some() { "key sealed" } else { "no key" };
+                Check::ok("provider", format!("{} ({}, {key}{})", row.name, row.provider_type, if row.enabled { "" } else { ", not enabled" }))
+            })
+            .collect(),
+        Err(error) => vec![Check::failed("provider", plain(error).to_string())],
+    }
+}
+
 fn writable(name: &'static str, directory: &Path) -> Check {
     let shown = directory.display();
     if !directory.exists() {
@@ -85,50 +164,61 @@ fn writable(name: &'static str, directory: &Path) -> Check {
     }
 }
 
-async fn database(config: &Config) -> Vec<Check> {
+/// The database, and the providers in it.
+async fn database(config: &Config) -> (Vec<Check>, Vec<Check>) {
     match &config.storage {
         #[cfg(feature = "lite")]
-        Storage::Sqlite { path } => vec![match goclaw_sqlite::inspect(path.clone(), true).await {
-            Ok(None) => Check::ok("database", format!("{} is made at the first start", path.display())),
-            Ok(Some(found)) if !found.problems.is_empty() => Check::failed("database", format!("damaged: {}", found.problems.join("; "))),
-            Ok(Some(found)) if found.schema_version > found.newest_version => {
-                Check::failed("database", format!("schema {} is newer than the {} this build knows", found.schema_version, found.newest_version))
-            }
-            Ok(Some(found)) if found.schema_version < found.newest_version => {
-                Check::warning("database", format!("sound; schema {} becomes {} at the next start", found.schema_version, found.newest_version))
-            }
-            Ok(Some(found)) => Check::ok("database", format!("sound; schema {}", found.schema_version)),
-            Err(error) if error.kind == ErrorKind::Precondition => Check::ok("database", format!("{error}; not checked")),
-            Err(error) => Check::failed("database", plain(error).to_string()),
-        }],
+        Storage::Sqlite { path } => sqlite(config, path).await,
         #[cfg(feature = "standard")]
-        Storage::Postgres { dsn: Some(dsn) } => postgres(dsn).await,
-        Storage::Postgres { dsn: None } => vec![Check::failed("database", "set GOCLAW_POSTGRES_DSN (postgres://user:password@host:5432/goclaw)")],
+        Storage::Postgres { dsn: Some(dsn) } => postgres(config, dsn).await,
+        Storage::Postgres { dsn: None } => (vec![Check::failed("database", "set GOCLAW_POSTGRES_DSN (postgres://user:password@host:5432/goclaw)")], vec![]),
         #[expect(unreachable_patterns, reason = "a build may lack a database")]
-        _ => vec![Check::failed("database", "this build has no such database")],
+        _ => (vec![Check::failed("database", "this build has no such database")], vec![]),
     }
 }
 
+#[cfg(feature = "lite")]
+async fn sqlite(config: &Config, path: &Path) -> (Vec<Check>, Vec<Check>) {
+    let found = match goclaw_sqlite::inspect(path.to_owned(), true).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return (vec![Check::ok("database", format!("{} is made at the first start", path.display()))], vec![]),
+        Err(error) if error.kind == ErrorKind::Precondition => return (vec![Check::ok("database", format!("{error}; not checked"))], vec![]),
+        Err(error) => return (vec![Check::failed("database", plain(error).to_string())], vec![]),
+    };
+    let check = match (found.schema_version, found.newest_version) {
+        _ if !found.problems.is_empty() => Check::failed("database", format!("damaged: {}", found.problems.join("; "))),
+        (schema, newest) if schema > newest => Check::failed("database", format!("schema {schema} is newer than the {newest} this build knows")),
+        (schema, newest) if schema < newest => Check::warning("database", format!("sound; schema {schema} becomes {newest} at the next start")),
+        (schema, _) => {
+            // Opening a database with this schema changes nothing.
+            return match goclaw_sqlite::open(goclaw_sqlite::SqliteOptions { path: path.to_owned(), readers: 1 }).await {
+                Ok(stores) => {
+                    let (secrets, providers) = (sealed(config, &stores).await, stored_providers(&stores).await);
+                    stores.database.close().await;
+                    (vec![Check::ok("database", format!("sound; schema {schema}")), secrets], providers)
+                }
+                Err(error) => (vec![Check::failed("database", plain(error).to_string())], vec![]),
+            };
+        }
+    };
+    (vec![check], vec![])
+}
+
 #[cfg(feature = "standard")]
-async fn postgres(dsn: &SecretString) -> Vec<Check> {
+async fn postgres(config: &Config, dsn: &SecretString) -> (Vec<Check>, Vec<Check>) {
     // Opening checks the schema against what this build needs, and changes nothing.
-    match goclaw_postgres::open(goclaw_postgres::PostgresOptions { dsn: dsn.clone(), max_connections: 2, migrate: false }).await {
-        Ok(stores) => {
-            let mut checks = vec![match stores.database.schema_version().await {
+    let options = goclaw_postgres::PostgresOptions { dsn: dsn.clone(), max_connections: 2, migrate: false, fallback_limiter: None };
+    match goclaw_postgres::open(options).await {
+        Ok(goclaw_postgres::Opened { stores, .. }) => {
+            let database = match stores.database.schema_version().await {
                 Ok(version) => Check::ok("database", format!("reachable; schema {version}")),
                 Err(error) => Check::failed("database", plain(error).to_string()),
-            }];
-            match stores.providers.list(goclaw_ports::TenantId::MASTER).await {
-                Ok(rows) => checks.extend(rows.iter().map(|row| {
-                    let key = if row.api_key.is_some() { "key sealed" } else { "no key" };
-                    Check::ok("provider", format!("{} ({}, {key}{})", row.name, row.provider_type, if row.enabled { "" } else { ", not enabled" }))
-                })),
-                Err(error) => checks.push(Check::failed("provider", plain(error).to_string())),
-            }
+            };
+            let (secrets, providers) = (sealed(config, &stores).await, stored_providers(&stores).await);
             stores.database.close().await;
-            checks
+            (vec![database, secrets], providers)
         }
-        Err(error) => vec![Check::failed("database", plain(error).to_string())],
+        Err(error) => (vec![Check::failed("database", plain(error).to_string())], vec![]),
     }
 }
 
@@ -137,7 +227,7 @@ fn configured_providers(config: &Config) -> Check {
         .providers()
         .iter()
         .map(|provider| match &provider.api_key {
-            Some(key) => format!("{} ({})", provider.name, mask(key)),
+            Some(key) => format!("{} ({})", provider.name, mask(key.expose_secret())),
             None => format!("{} ({})", provider.name, provider.api_base),
         })
         .collect();
@@ -145,45 +235,31 @@ fn configured_providers(config: &Config) -> Check {
     Check::ok("providers", detail)
 }
 
-/// Enough of a key to recognise it by, and too little to use.
-fn mask(key: &SecretString) -> String {
-    let key: Vec<char> = key.expose_secret().chars().collect();
-    if key.len() < 16 {
-        return "****".to_owned();
-    }
-    let ends = |part: &[char]| part.iter().collect::<String>();
-    format!("{}****{}", ends(&key[..4]), ends(&key[key.len() - 4..]))
-}
-
-async fn gateway(config: &Config) -> Vec<Check> {
-    let gateway = match Gateway::of(config) {
+/// The gateway, and the providers that it has.
+async fn gateway(config: &Config) -> (Vec<Check>, Vec<Check>) {
+    let gateway = match Gateway::of(config).await {
         Ok(gateway) => gateway,
-        Err(error) => return vec![Check::failed("gateway", format!("{error:#}"))],
+        Err(error) => return (vec![Check::failed("gateway", format!("{error:#}"))], vec![]),
     };
     if !gateway.is_running().await {
-        return vec![Check::ok("gateway", format!("none runs at {}", gateway.url))];
+        return (vec![Check::ok("gateway", format!("none runs at {}", gateway.url))], vec![]);
     }
     let mut checks = vec![Check::ok("gateway", format!("runs at {}", gateway.url))];
+    checks.push(match gateway.call(Method::GET, "/ready", None).await {
+        Ok((status, _)) if status.is_success() => Check::ok("gateway", "it is ready"),
+        Ok((status, body)) => Check::failed("gateway", format!("it is not ready ({status}): {}", print::shown(&body.to_string()))),
+        Err(error) => Check::failed("gateway", format!("{error:#}")),
+    });
+    let mut providers = Vec::new();
     match gateway.call(Method::GET, "/v1/providers", None).await {
         Ok((StatusCode::UNAUTHORIZED, _)) => checks.push(Check::failed("gateway", "it does not accept the token")),
         Ok((status, body)) if status.is_success() => {
             let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
             let rows = body["providers"].as_array().into_iter().flatten();
-            checks.extend(rows.map(|row| Check::ok("provider", format!("{} ({})", text(&row["name"]), text(&row["provider_type"])))));
+            providers.extend(rows.map(|row| Check::ok("provider", format!("{} ({})", text(&row["name"]), text(&row["provider_type"])))));
         }
         Ok((status, _)) => checks.push(Check::failed("gateway", format!("it answers {status} when asked for its providers"))),
         Err(error) => checks.push(Check::failed("gateway", format!("{error:#}"))),
     }
-    checks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_masked() {
-        assert_eq!(mask(&SecretString::from("sk-ant-0123456789abcdef")), "sk-a****cdef");
-        assert_eq!(mask(&SecretString::from("short-key")), "****");
-    }
+    (checks, providers)
 }

@@ -35,16 +35,22 @@ impl Target {
     /// # Errors
     /// If no gateway runs and the database cannot be opened.
     pub async fn of(mut config: Config) -> Result<Self> {
-        let gateway = Gateway::of(&config)?;
+        let gateway = Gateway::of(&config).await?;
         if gateway.is_running().await {
             return Ok(Self::Running(gateway));
         }
         if matches!(config.storage, Storage::Postgres { dsn: Some(_) }) {
-            migrate::up(&config).await?;
+            migrate::bring_up(&config, false).await?;
         }
-        let assembled = Box::new(assemble(&mut config).await?);
-        let credentials =
-            Credentials { bearer: config.token().map(ExposeSecret::expose_secret), user_id: config.owner(), tenant: None, locale: Locale::En, ip: None };
+        let assembled = Box::new(assemble(&mut config, crate::log::silent()).await?);
+        let credentials = Credentials {
+            bearer: config.token().map(ExposeSecret::expose_secret),
+            sender: None,
+            user_id: config.owner(),
+            tenant: None,
+            locale: Locale::En,
+            ip: None,
+        };
         match assembled.core.auth.http(credentials).await {
             Ok(caller) => Ok(Self::Stopped { assembled, caller: Box::new(caller) }),
             Err(error) => {

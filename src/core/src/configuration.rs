@@ -1,0 +1,86 @@
+//! The installation's configuration: its owner may read and change it while the gateway runs.
+
+use crate::{
+    audit::Audit,
+    caller::{Access, Caller},
+    system_configs::SystemConfigs,
+};
+use goclaw_ports::{
+    Error, Result,
+    configuration::{Configuration, ConfigurationChange, ConfigurationView},
+    message::{self, Message},
+    roles::Role,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What may be done with the configuration.
+pub struct ConfigurationAccess {
+    pub(crate) configuration: Arc<dyn Configuration>,
+    pub(crate) system_configs: Arc<SystemConfigs>,
+    pub(crate) audit: Audit,
+}
+
+impl ConfigurationAccess {
+    /// What holds, secrets masked.
+    ///
+    /// # Errors
+    /// `Forbidden` for all but the installation's owner.
+    pub async fn view(&self, caller: &Caller) -> Result<ConfigurationView> {
+        owner(caller, Access::Read, "config.get")?;
+        self.configuration.view().await
+    }
+
+    /// Replaces the configuration by `raw` (JSON5). `base_hash` is that of the configuration that was changed; "" for any.
+    ///
+    /// # Errors
+    /// `Forbidden` for all but the installation's owner. `Invalid` for no text, one that cannot be used, or a hash that is not
+    /// the current one. `Internal` if the file cannot be written. Nothing has changed then.
+    pub async fn replace(&self, caller: &Caller, raw: &str, base_hash: &str) -> Result<ConfigurationView> {
+        owner(caller, Access::Manage, "config.apply")?;
+        let (raw, base_hash) = (filled(raw, message::raw_config_required)?, hash(base_hash));
+        self.changed(caller, "config.applied", self.configuration.replace(raw, base_hash).await?).await
+    }
+
+    /// Merges `raw` (a JSON5 object) into the configuration: objects merge, `null` removes, everything else replaces.
+    ///
+    /// # Errors
+    /// As [`ConfigurationAccess::replace`].
+    pub async fn merge(&self, caller: &Caller, raw: &str, base_hash: &str) -> Result<ConfigurationView> {
+        owner(caller, Access::Manage, "config.patch")?;
+        let (raw, base_hash) = (filled(raw, message::raw_patch_required)?, hash(base_hash));
+        self.changed(caller, "config.patched", self.configuration.merge(raw, base_hash).await?).await
+    }
+
+    /// The JSON Schema of the configuration.
+    ///
+    /// # Errors
+    /// `Forbidden` for all but the installation's owner.
+    pub fn schema(&self, caller: &Caller) -> Result<Value> {
+        owner(caller, Access::Read, "config.schema")?;
+        Ok(self.configuration.schema())
+    }
+
+    /// What follows a change: the new values hold for the caller's tenant as well, and the audit log tells which parts are
+    /// others now, but no value.
+    async fn changed(&self, caller: &Caller, action: &str, change: ConfigurationChange) -> Result<ConfigurationView> {
+        // The change stands, whatever becomes of what follows it.
+        if let Err(error) = self.system_configs.configuration_changed(caller.tenant, &change.changed_keys).await {
+            tracing::error!(%error, tenant = %caller.tenant, "the tenant's own values could not be made to follow the configuration");
+        }
+        self.audit.record(caller, action, "config", "gateway", Some(json!({"sections": change.sections}))).await;
+        Ok(change.view)
+    }
+}
+
+fn owner(caller: &Caller, access: Access, method: &str) -> Result<()> {
+    caller.require(Role::Owner, access, method)
+}
+
+fn filled(raw: &str, complaint: fn() -> Message) -> Result<&str> {
+    if raw.trim().is_empty() { Err(Error::invalid(complaint())) } else { Ok(raw) }
+}
+
+fn hash(base_hash: &str) -> Option<&str> {
+    Some(base_hash.trim()).filter(|hash| !hash.is_empty())
+}

@@ -1,0 +1,135 @@
+//! Changing and removing conversations.
+
+use super::Sessions;
+use crate::caller::{Access, Caller};
+use goclaw_ports::{Error, Result, events::Event, message, roles::Role, sessions::SessionDelta};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// The longest title, in characters.
+const MAX_LABEL: usize = 500;
+/// The longest name of a model, in bytes.
+const MAX_MODEL: usize = 200;
+/// How much a change of the metadata may hold, in bytes of keys and values.
+const MAX_METADATA: usize = 16 * 1024;
+
+/// What is to change about a session; what is absent stays.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SessionPatch {
+    /// Which session.
+    pub key: String,
+    /// Its title, at most 500 characters.
+    pub label: Option<String>,
+    /// The model that it shows.
+    pub model: Option<String>,
+    /// Values to set in its metadata; the others stay.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// A session that was changed.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SessionPatched {
+    /// Always true.
+    pub ok: bool,
+    /// Which session.
+    pub key: String,
+}
+
+impl SessionPatch {
+    fn check(&self) -> Result<()> {
+        if self.label.as_ref().is_some_and(|label| label.chars().count() > MAX_LABEL) {
+            return Err(Error::invalid(message::too_long("label", MAX_LABEL)));
+        }
+        if self.model.as_ref().is_some_and(|model| model.len() > MAX_MODEL) {
+            return Err(Error::invalid(message::too_long("model", MAX_MODEL)));
+        }
+        let size: usize = self.metadata.iter().flatten().map(|(key, value)| key.len() + value.len()).sum();
+        if size > MAX_METADATA {
+            return Err(Error::invalid(message::too_long("metadata", MAX_METADATA)));
+        }
+        Ok(())
+    }
+}
+
+impl Sessions {
+    /// Changes a session's title, model or metadata.
+    ///
+    /// # Errors
+    /// `Forbidden` below operator, and for another user's session below admin; `NotFound` for an unknown one; `Invalid` without a
+    /// key or for values that are too long.
+    pub async fn patch(&self, caller: &Caller, patch: SessionPatch) -> Result<SessionPatched> {
+        caller.require(Role::Operator, Access::Write, "sessions.patch")?;
+        if patch.key.is_empty() {
+            return Err(Error::required("key"));
+        }
+        patch.check()?;
+        let key = &patch.key;
+        let session = self.visible(caller, key).await?.ok_or_else(|| Error::not_found("session", key))?;
+        if patch.model.is_some() || patch.metadata.is_some() {
+            let delta = SessionDelta { model: patch.model.clone(), metadata: patch.metadata.clone().unwrap_or_default(), ..SessionDelta::default() };
+            self.store.append(caller.tenant, key, &[], &delta, self.clock.now()).await?;
+        }
+        if let Some(label) = &patch.label
+            && !self.store.set_label(caller.tenant, key, label, self.clock.now()).await?
+        {
+            return Err(Error::not_found("session", key));
+        }
+        let changed: Vec<_> = [("label", patch.label.is_some()), ("model", patch.model.is_some()), ("metadata", patch.metadata.is_some())]
+            .into_iter()
+            .filter_map(|(name, changed)| changed.then_some(name))
+            .collect();
+        self.audit.record(caller, "session.patched", "session", key, Some(json!({"changed": changed}))).await;
+        let label = patch.label.unwrap_or(session.label);
+        let event = json!({"sessionKey": key, "label": label, "userId": session.user_id});
+        self.bus.publish(Event::new(caller.tenant, "session.updated", event).of_user(&session.user_id));
+        Ok(SessionPatched { ok: true, key: patch.key })
+    }
+
+    /// Deletes a session with its messages; its runs are stopped first. An admin may delete one that is not there.
+    ///
+    /// # Errors
+    /// `Forbidden` below operator, and for another user's session below admin; `NotFound` for an unknown one below admin;
+    /// `Invalid` without a key.
+    pub async fn delete(&self, caller: &Caller, key: &str) -> Result<()> {
+        caller.require(Role::Operator, Access::Write, "sessions.delete")?;
+        if !self.changeable(caller, key).await? {
+            return Ok(());
+        }
+        self.runs.stop_session(caller.tenant, key).await;
+        if self.store.delete(caller.tenant, key).await? {
+            self.audit.record(caller, "session.deleted", "session", key, None).await;
+        }
+        Ok(())
+    }
+
+    /// Removes a session's messages and summary; its runs are stopped first. Title, tokens and metadata stay.
+    ///
+    /// # Errors
+    /// As [`Sessions::delete`].
+    pub async fn reset(&self, caller: &Caller, key: &str) -> Result<()> {
+        caller.require(Role::Operator, Access::Write, "sessions.reset")?;
+        if !self.changeable(caller, key).await? {
+            return Ok(());
+        }
+        self.runs.stop_session(caller.tenant, key).await;
+        if self.store.reset(caller.tenant, key, self.clock.now()).await? {
+            self.audit.record(caller, "session.reset", "session", key, None).await;
+        }
+        Ok(())
+    }
+
+    /// Whether there is such a session for the caller to change.
+    async fn changeable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        if key.is_empty() {
+            return Err(Error::required("key"));
+        }
+        match self.visible(caller, key).await? {
+            Some(_) => Ok(true),
+            None if caller.is_admin() => Ok(false),
+            None => Err(Error::not_found("session", key)),
+        }
+    }
+}
