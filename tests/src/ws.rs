@@ -159,6 +159,11 @@ impl WsClient {
         self.events.drain(..).collect()
     }
 
+    /// The events that came before the last answer and that nobody took. Nothing is read for it.
+    pub fn events_before_answer(&mut self) -> Vec<Value> {
+        self.events.drain(..).collect()
+    }
+
     /// Waits until the server closes the connection, and answers with the code of the close frame, if there was one.
     pub async fn wait_for_close(&mut self) -> Option<u16> {
         while self.read().await {}

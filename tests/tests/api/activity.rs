@@ -80,4 +80,37 @@ on_both_editions! {
     async fn it_takes_a_credential(edition) {
         assert_eq!(Server::start(edition).await.anonymous().get("/v1/activity").await.status, 401);
     }
+
+    async fn an_entry_has_its_shape(edition) {
+        let tenants = Tenants::start(edition).await;
+        let admin = tenants.client(&tenants.a_admin, "mai");
+        create_agent(&admin, "fox").await;
+        assert_snapshot!("page", admin.get("/v1/activity?action=agent.created&limit=x&offset=y").await.expect(200));
+    }
+
+    async fn every_change_of_agents_and_providers_is_written_down(edition) {
+        let tenants = Tenants::start(edition).await;
+        let admin = tenants.client(&tenants.a_admin, "mai");
+        let agent = format!("/v1/agents/{}", create_agent(&admin, "fox").await["id"].as_str().unwrap());
+        admin.put(&agent, &json!({"display_name": "Fox"})).await.expect(200);
+        admin.delete(&agent).await.expect(200);
+        let body = json!({"name": "p", "provider_type": "openai_compat", "api_base": tenants.server.llm.base(), "api_key": "sk-secret-of-a-provider"});
+        let provider = format!("/v1/providers/{}", admin.post("/v1/providers", &body).await.expect(201)["id"].as_str().unwrap());
+        admin.put(&provider, &json!({"display_name": "P"})).await.expect(200);
+        admin.delete(&provider).await.expect(200);
+        for (entity, expected) in [("agent", ["agent.deleted", "agent.updated", "agent.created"]), ("provider", ["provider.deleted", "provider.updated", "provider.created"])] {
+            let page = admin.get(&format!("/v1/activity?entity_type={entity}")).await.expect(200);
+            assert_eq!(actions(&page), expected);
+            assert!(page["logs"].as_array().unwrap().iter().all(|entry| entry["actor_id"] == "mai" && entry["ip_address"] == "127.0.0.1"), "{page}");
+            assert!(!page.to_string().contains("sk-secret"), "{page}");
+        }
+    }
+
+    async fn a_key_without_the_scope_for_reading_sees_nothing(edition) {
+        let mut setup = goclaw_tests::Setup::new(edition).await;
+        let key = goclaw_tests::fixtures::add_api_key(&setup.stores().await, None, &[goclaw_ports::roles::Scope::Provision], "").await;
+        let client = setup.start().await;
+        let reply = client.with_key(&key).user("mai").get("/v1/activity").await;
+        assert_eq!(reply.expect_error(403).1, "UNAUTHORIZED");
+    }
 }

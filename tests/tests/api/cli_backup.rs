@@ -247,7 +247,7 @@ async fn the_walls_between_tenants_stand_after_a_restore() {
             || ' ' || (select string_agg(distinct r.rolname || ':' || a.privilege_type, ',' order by r.rolname || ':' || a.privilege_type)
                 from aclexplode(c.relacl) a join pg_roles r on r.oid = a.grantee where r.rolname like 'goclaw%') as line
         from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
-        union all select 'default ' || d.defaclobjtype || ' ' || r.rolname || ':' || string_agg(a.privilege_type, ',' order by a.privilege_type)
+        union all select 'default ' || d.defaclobjtype::text || ' ' || r.rolname || ':' || string_agg(a.privilege_type, ',' order by a.privilege_type)
         from pg_default_acl d cross join aclexplode(d.defaclacl) a join pg_roles r on r.oid = a.grantee where r.rolname like 'goclaw%' group by d.defaclobjtype, r.rolname) lines";
     const AGENTS: &str = "select count(*) from agents";
     let mut walls = Vec::new();
@@ -262,4 +262,36 @@ async fn the_walls_between_tenants_stand_after_a_restore() {
     }
     assert!(walls[0].contains("tenant_rows") && walls[0].contains("default "), "{}", walls[0]);
     assert_eq!(walls[0], walls[1]);
+}
+
+/// The tables' owner is subject to their walls as well: a dump that it makes must hold every row all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_without_special_rights_backs_up_and_restores() {
+    let mut machine = Machine::new(Edition::Standard).await;
+    let admin_dsn = machine.shell.environment["GOCLAW_POSTGRES_DSN"].clone();
+    let mut dsn = url::Url::parse(&admin_dsn).unwrap();
+    let database = dsn.path().trim_start_matches('/').to_owned();
+    let (user, password) = (format!("{database}_owner"), "a-password-of-the-test");
+    let (admin, connection) = tokio_postgres::connect(&admin_dsn, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    admin.batch_execute(&format!("create role {user} login createrole password '{password}'; alter database {database} owner to {user}")).await.unwrap();
+    // The roles belong to the whole server; who did not make them is granted them by an administrator.
+    machine.run("migrate up").await.expect(0);
+    machine.run("migrate drop --yes").await.expect(0);
+    admin.batch_execute(&format!("grant goclaw_tenant, goclaw_engine to {user}")).await.unwrap();
+    dsn.set_username(&user).unwrap();
+    dsn.set_password(Some(password)).unwrap();
+    machine.shell.set("GOCLAW_POSTGRES_DSN", dsn.as_str());
+
+    machine.run("migrate up").await.expect(0);
+    let gateway = machine.start().await;
+    machine.run("agent add --name fox --provider openai --model stub").await.expect(0);
+    gateway.stop().await;
+    machine.run("backup --output b.tar.gz").await.expect(0).hides(&[password]);
+    machine.run("migrate drop --yes").await.expect(0);
+    machine.run("restore b.tar.gz").await.expect(0).hides(&[password]);
+    let gateway = machine.start().await;
+    assert_eq!(machine.run("agent list --json").await.expect(0).json()[0]["id"], "fox");
+    gateway.stop().await;
+    admin.batch_execute(&format!("alter database {database} owner to current_user; drop owned by {user} cascade; drop role {user}")).await.unwrap();
 }

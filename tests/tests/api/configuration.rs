@@ -1,6 +1,6 @@
 //! `config.get`, `config.apply`, `config.patch`, `config.schema`, and edits of the file.
 
-use crate::common::Tenants;
+use crate::common::{Tenants, ask, create_agent};
 use goclaw_tests::{Edition, Server, Setup, WsClient, eventually, server::GATEWAY_TOKEN};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
@@ -183,6 +183,78 @@ on_both_editions! {
         fs::write(server.dir().join("new"), "{ gateway: { rate_limit_rpm: 42 } }").unwrap();
         fs::rename(server.dir().join("new"), file(&server)).unwrap();
         eventually("the new file holds", async || rate_limit(&mut server.owner_socket().await).await == 42).await;
+    }
+
+    async fn an_edit_that_nobody_has_read_yet_is_not_lost(edition) {
+        let (server, mut socket) = started(edition, json!({})).await;
+        let hash = get(&mut socket).await["hash"].clone();
+        fs::write(file(&server), "{ mine: { note: 'by hand' } }").unwrap();
+        let stale = socket.call("config.patch", &json!({"raw": "{gateway: {rate_limit_rpm: 8}}", "baseHash": hash})).await.unwrap_err();
+        assert_eq!(stale.code, "INVALID_REQUEST");
+        let changed = patch(&mut socket, "{gateway: {rate_limit_rpm: 8}}").await;
+        assert_eq!((&changed["config"]["mine"]["note"], &changed["config"]["gateway"]["rate_limit_rpm"]), (&json!("by hand"), &json!(8)));
+        assert!(text(&server).contains("by hand"));
+    }
+
+    async fn a_file_that_cannot_be_read_is_not_patched_but_can_be_replaced(edition) {
+        let (server, mut socket) = started(edition, json!({})).await;
+        let broken = "{ gateway: { rate_limit_rpm: 5, } // half";
+        fs::write(file(&server), broken).unwrap();
+        let refused = socket.call("config.patch", &json!({"raw": "{gateway: {rate_limit_rpm: 8}}"})).await.unwrap_err();
+        assert_eq!(refused.code, "INVALID_REQUEST");
+        assert!(refused.message.contains("line 1"), "{}", refused.message);
+        assert_eq!(text(&server), broken);
+        socket.call("config.apply", &json!({"raw": "{gateway: {rate_limit_rpm: 9}}"})).await.unwrap();
+        assert_eq!(rate_limit(&mut socket).await, 9);
+    }
+
+    async fn what_the_environment_gives_is_not_copied(edition) {
+        let mut server = Setup::new(edition).await.env("GOCLAW_TTS_OPENAI_API_KEY", "voice-0009-env").env("GOCLAW_OWNER_IDS", "system,env-owner").start().await;
+        let mut socket = server.owner_socket().await;
+        let whole = get(&mut socket).await["config"].to_string();
+        assert!(whole.contains("env-owner") && !whole.contains("voice-0009-env"));
+        socket.call("config.apply", &json!({"raw": whole})).await.unwrap();
+        patch(&mut socket, "{tts: {openai: {api_key: 'voice-0009-env'}}}").await;
+        assert!(!text(&server).contains("env-owner"), "{}", text(&server));
+        server.stop().await;
+        server.set_env("GOCLAW_TTS_OPENAI_API_KEY", "");
+        server.set_env("GOCLAW_OWNER_IDS", "");
+        server.restart().await;
+        let config = get(&mut server.owner_socket().await).await["config"].take();
+        assert!(config["tts"]["openai"]["api_key"].is_null(), "{}", config["tts"]);
+        assert!(config["gateway"]["owner_ids"].is_null());
+    }
+
+    async fn the_last_token_cannot_be_taken_away(edition) {
+        let server = Setup::new(edition).await.without_env("GOCLAW_GATEWAY_TOKEN").config(json!({"gateway": {"token": GATEWAY_TOKEN}})).start().await;
+        let mut socket = server.owner_socket().await;
+        let refused = socket.call("config.patch", &json!({"raw": "{gateway: {token: null}}"})).await.unwrap_err();
+        assert_eq!(refused.code, "INVALID_REQUEST");
+        assert!(refused.message.contains("gateway.token"), "{}", refused.message);
+        fs::write(file(&server), "{ gateway: { rate_limit_rpm: 4 } }").unwrap();
+        eventually("the edit is refused", async || server.log().contains("the configuration file cannot be used")).await;
+        assert_eq!(server.anonymous().user("system").get("/v1/agents").await.status, 401);
+        assert_eq!(server.owner().get("/v1/agents").await.status, 200);
+    }
+
+    async fn a_removed_server_takes_its_secrets_along(edition) {
+        let (_server, mut socket) = started(edition, with_secrets()).await;
+        let kept = patch(&mut socket, "{tools: {mcp_servers: {x: {transport: 'stdio', command: 'false', env: {KEY: '***'}}}}}").await;
+        assert_eq!(kept["config"]["tools"]["mcp_servers"]["x"]["env"], json!({"KEY": "***"}));
+        patch(&mut socket, "{tools: {mcp_servers: {x: null}}}").await;
+        let again = patch(&mut socket, "{tools: {mcp_servers: {x: {transport: 'stdio', command: 'true'}}}}").await;
+        assert_eq!(again["config"]["tools"]["mcp_servers"]["x"], json!({"transport": "stdio", "command": "true"}));
+    }
+
+    async fn a_changed_provider_is_asked_at_once(edition) {
+        let server = Setup::new(edition).await.without_env("GOCLAW_OPENAI_API_KEY").start().await;
+        let mut socket = server.owner_socket().await;
+        let changed = patch(&mut socket, "{providers: {openai: {api_key: 'sk-0010-live'}}, agents: {defaults: {provider: 'openai'}}}").await;
+        assert_eq!(changed["config"]["providers"]["openai"]["api_key"], "***");
+        create_agent(&server.owner(), "fox").await;
+        ask(&server.owner(), "fox", "hello").await;
+        let asked = server.llm.requests();
+        assert!(asked.iter().any(|request| request.header("authorization") == Some("Bearer sk-0010-live")), "the new key is used");
     }
 
     async fn the_schema_describes_every_section(edition) {

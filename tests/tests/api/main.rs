@@ -54,6 +54,7 @@ mod openapi;
 mod pairing;
 mod platform;
 mod providers;
+mod rate_limits;
 mod replicas;
 mod replicas_events;
 mod revocation;

@@ -1,7 +1,7 @@
 //! Tenants, their members, and the search for people.
 
 use crate::common::Tenants;
-use goclaw_tests::Server;
+use goclaw_tests::{Server, Setup};
 use serde_json::{Value, json};
 
 const UNKNOWN: &str = "01930000-0000-7000-8000-000000000000";
@@ -187,5 +187,128 @@ on_both_editions! {
         assert_eq!(found("?source=tenant_user&limit=1000").await.len(), 3);
         let hit = viewer.get("/v1/users/search?q=bob").await.expect(200)["results"][0].take();
         assert_eq!(hit, json!({"id": "bob", "source": "tenant_user", "role": "member"}));
+    }
+
+    async fn the_answers_have_their_shape(edition) {
+        let server = Server::start(edition).await;
+        let owner = server.owner();
+        let created = owner.post("/v1/tenants", &json!({"name": "Acme", "slug": "acme", "settings": {"colour": "red"}})).await.expect(201);
+        assert_snapshot!("created", created.clone());
+        let path = format!("/v1/tenants/{}", created["id"].as_str().unwrap());
+        assert_snapshot!("tenant", owner.get(&path).await.expect(200));
+        owner.post(&format!("{path}/users"), &json!({"user_id": "mai", "role": "viewer"})).await.expect(201);
+        assert_snapshot!("users", owner.get(&format!("{path}/users")).await.expect(200));
+        let mut socket = server.owner_socket().await;
+        assert_snapshot!("created_over_rpc", socket.call("tenants.create", &json!({"name": "Beta", "slug": "beta"})).await.unwrap());
+    }
+
+    async fn the_owners_are_those_that_the_configuration_names(edition) {
+        let server = Setup::new(edition).await.env("GOCLAW_OWNER_IDS", "alice").start().await;
+        for (user, status) in [("alice", 200), ("system", 403), ("bob", 403)] {
+            assert_eq!(server.gateway_user(user).get("/v1/tenants").await.status, status, "{user}");
+        }
+        assert_eq!(server.gateway_user(&"o".repeat(256)).get("/v1/tenants").await.status, 403, "too long to be anybody");
+        let refused = server.socket_as("bob").await.call("tenants.create", &json!({"name": "x", "slug": "x"})).await.unwrap_err();
+        assert!(refused.code == "UNAUTHORIZED" && refused.message.contains("tenants.create") && refused.message.contains("owner"), "{refused:?}");
+    }
+
+    async fn the_first_mistake_is_told_user_then_role_then_tenant(edition) {
+        let server = Server::start(edition).await;
+        let mut socket = server.owner_socket().await;
+        for (params, told) in [
+            (json!({"tenant_id": "x", "user_id": "", "role": "boss"}), "user_id"),
+            (json!({"tenant_id": "x", "user_id": "u", "role": "boss"}), "role"),
+            (json!({"tenant_id": "x", "user_id": "u"}), "tenant"),
+        ] {
+            let refused = socket.call("tenants.users.add", &params).await.unwrap_err();
+            assert!(refused.code == "INVALID_REQUEST" && refused.message.contains(told), "{refused:?}");
+        }
+        let refused = socket.call("tenants.users.add", &json!({"tenant_id": UNKNOWN, "user_id": "u"})).await.unwrap_err();
+        assert_eq!(refused.code, "NOT_FOUND");
+        let refused = socket.call("tenants.create", &json!({"name": 5, "slug": "x"})).await.unwrap_err();
+        assert_eq!((refused.code.as_str(), refused.message.as_str()), ("INVALID_REQUEST", "invalid JSON"));
+    }
+
+    async fn a_user_id_stays_as_it_is(edition) {
+        let server = Server::start(edition).await;
+        let path = format!("/v1/tenants/{}/users", acme(&server).await);
+        for (user, in_path) in [("mai@example.com", "mai@example.com"), ("a/b c", "a%2Fb%20c"), ("người dùng", "ng%C6%B0%E1%BB%9Di%20d%C3%B9ng"), ("50%", "50%25")] {
+            server.owner().post(&path, &json!({"user_id": user})).await.expect(201);
+            assert_eq!(server.owner().get(&path).await.expect(200)["users"][0]["user_id"], user);
+            server.owner().delete(&format!("{path}/{in_path}")).await.expect(200);
+            assert_eq!(server.owner().get(&path).await.expect(200), json!({"users": []}), "{user}");
+        }
+        server.owner().post(&path, &json!({"user_id": "a\u{0}b"})).await.expect_error(400);
+    }
+
+    async fn what_owners_do_over_rpc_is_written_down(edition) {
+        let server = Server::start(edition).await;
+        let mut socket = server.owner_socket().await;
+        let id = socket.call("tenants.create", &json!({"name": "Acme", "slug": "acme"})).await.unwrap()["id"].take();
+        socket.call("tenants.update", &json!({"id": id, "name": "New", "settings": {"token": "a-secret"}})).await.unwrap();
+        for role in ["viewer", "admin"] {
+            socket.call("tenants.users.add", &json!({"tenant_id": id, "user_id": "mai", "role": role})).await.unwrap();
+        }
+        for _ in 0..2 {
+            socket.call("tenants.users.remove", &json!({"tenant_id": id, "user_id": "mai"})).await.unwrap();
+        }
+        let logs = server.owner().get("/v1/activity?entity_type=tenant").await.expect(200);
+        let entries: Vec<_> = logs["logs"].as_array().unwrap().iter().rev().map(|entry| (entry["action"].as_str().unwrap(), &entry["details"])).collect();
+        let expected = [
+            ("tenant.created", json!({"name": "Acme", "slug": "acme"})),
+            ("tenant.updated", json!({"name": {"before": "Acme", "after": "New"}, "settings": "changed"})),
+            ("tenant.user.added", json!({"user_id": "mai", "role": "viewer", "before": null})),
+            ("tenant.user.added", json!({"user_id": "mai", "role": "admin", "before": "viewer"})),
+            ("tenant.user.removed", json!({"user_id": "mai", "role": "admin"})),
+        ];
+        assert_eq!(entries, expected.iter().map(|(action, details)| (*action, details)).collect::<Vec<_>>());
+        assert!(logs["logs"].as_array().unwrap().iter().all(|entry| entry["entity_id"] == id && entry["actor_id"] == "system"));
+    }
+
+    async fn a_tenants_key_learns_of_no_other_tenant(edition) {
+        let tenants = Tenants::start(edition).await;
+        for tenant in [tenants.a, tenants.b] {
+            tenants.server.owner().post(&format!("/v1/tenants/{tenant}/users"), &json!({"user_id": "mai"})).await.expect(201);
+        }
+        let mine = async |key: &str| tenants.socket(key, "mai").await.call("tenants.mine", &json!({})).await.unwrap();
+        assert_eq!(slugs(&mine(&tenants.a_viewer).await), ["a"]);
+        assert_eq!(slugs(&mine(&tenants.system).await), ["a", "b"]);
+        let anonymous = tenants.server.connected(&json!({"token": tenants.system})).await.call("tenants.mine", &json!({})).await.unwrap();
+        assert_eq!(anonymous, json!({"tenants": []}));
+        assert_eq!(tenants.client(&tenants.b_admin, "x").tenant("a").get("/v1/tenant-users").await.expect(200)["users"][0]["tenant_id"], json!(tenants.b));
+    }
+
+    async fn a_search_asks_for_what_it_knows(edition) {
+        let server = Server::start(edition).await;
+        let (text, code) = server.owner().get("/v1/users/search?source=everywhere").await.expect_error(400);
+        assert!(code == "INVALID_REQUEST" && text.contains("tenant_user"), "{text}");
+        for query in ["?limit=many&peer_kind=group", "?source=", "?q="] {
+            assert_eq!(server.owner().get(&format!("/v1/users/search{query}")).await.expect(200), json!({"results": []}), "{query}");
+        }
+        assert_eq!(server.anonymous().get("/v1/users/search").await.status, 401);
+    }
+
+    async fn refusals_speak_the_callers_language(edition) {
+        let server = Server::start(edition).await;
+        let id = acme(&server).await;
+        for (method, path, body, status) in [
+            ("POST", "/v1/tenants".to_owned(), json!({"name": "x", "slug": "-"}), 400),
+            ("POST", "/v1/tenants".to_owned(), json!({"name": "x", "slug": "acme"}), 409),
+            ("PATCH", format!("/v1/tenants/{id}"), json!({}), 400),
+            ("PATCH", format!("/v1/tenants/{id}"), json!({"status": "asleep"}), 400),
+            ("PATCH", format!("/v1/tenants/{MASTER}"), json!({"status": "archived"}), 400),
+            ("POST", format!("/v1/tenants/{id}/users"), json!({"user_id": "u", "role": "boss"}), 400),
+            ("GET", format!("/v1/tenants/{UNKNOWN}"), Value::Null, 404),
+            ("GET", "/v1/tenants/x".to_owned(), Value::Null, 400),
+        ] {
+            let mut texts = Vec::new();
+            for language in ["en", "vi", "zh"] {
+                let client = server.owner().header("Accept-Language", language);
+                texts.push(client.send(method, &path, "application/json", body.to_string().into_bytes()).await.expect_error(status).0);
+            }
+            texts.sort();
+            texts.dedup();
+            assert_eq!(texts.len(), 3, "{method} {path} {body}: {texts:?}");
+        }
     }
 }

@@ -22,12 +22,12 @@ use std::{
 /// The query string, as a struct. Unknown parameters are ignored.
 pub struct ApiQuery<T>(pub T);
 
-/// A number in a query string. What is none counts as absent: as 0.
+/// A number in a query string. What is none counts as absent.
 ///
 /// # Errors
 /// None of its own.
-pub fn number<'de, D: Deserializer<'de>>(value: D) -> Result<i64, D::Error> {
-    Ok(String::deserialize(value)?.trim().parse().unwrap_or_default())
+pub fn number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<i64>, D::Error> {
+    Ok(String::deserialize(value)?.trim().parse().ok())
 }
 
 impl<T> Deref for ApiQuery<T> {

@@ -30,21 +30,21 @@ routes! {
 #[serde(default)]
 pub struct ActivityQuery {
     /// `user` or `system`.
-    actor_type: String,
+    actor_type: Option<String>,
     /// Who did it. Callers below admin see only what they did themselves, whatever they ask for.
-    actor_id: String,
+    actor_id: Option<String>,
     /// What was done: `agent.created`, …
-    action: String,
+    action: Option<String>,
     /// To what kind of thing.
-    entity_type: String,
+    entity_type: Option<String>,
     /// To which one.
-    entity_id: String,
+    entity_id: Option<String>,
     /// How many: 1 to 200, else 50.
     #[serde(deserialize_with = "number")]
-    limit: i64,
+    limit: Option<i64>,
     /// After how many; 0 if it is negative.
     #[serde(deserialize_with = "number")]
-    offset: i64,
+    offset: Option<i64>,
 }
 
 /// List what was done
@@ -53,15 +53,15 @@ pub struct ActivityQuery {
 #[api_v2_operation(tags("Activity"), operation_id = "activity_list")]
 async fn list(who: Who, query: ApiQuery<ActivityQuery>, gateway: web::Data<Gateway>) -> Result<ApiJson<ActivityPage>, ApiError> {
     let ActivityQuery { actor_type, actor_id, action, entity_type, entity_id, limit, offset } = query.0;
-    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let filter = ActivityFilter {
         actor_type: given(actor_type),
         actor_id: given(actor_id),
         action: given(action),
         entity_type: given(entity_type),
         entity_id: given(entity_id),
-        limit,
-        offset,
+        limit: limit.unwrap_or_default(),
+        offset: offset.unwrap_or_default(),
     };
     Ok(ApiJson(gateway.core.activity.list(&who, filter).await?))
 }

@@ -23,13 +23,13 @@ routes! {
 #[serde(default)]
 pub struct UserSearch {
     /// A part of the id or the display name; absent for everybody.
-    q: String,
+    q: Option<String>,
     /// How many at most: 1 to 100, else 30.
     #[serde(deserialize_with = "number")]
-    limit: i64,
+    limit: Option<i64>,
     /// Where to look; absent for everywhere.
     #[schemars(with = "Option<MemberSource>")]
-    source: String,
+    source: Option<String>,
 }
 
 /// Who was found.
@@ -45,6 +45,6 @@ pub struct UserHits {
 #[api_v2_operation(tags("Tenants"), operation_id = "users_search")]
 async fn search(who: Who, query: ApiQuery<UserSearch>, gateway: web::Data<Gateway>) -> Result<ApiJson<UserHits>, ApiError> {
     let UserSearch { q, limit, source } = query.0;
-    let query = UserQuery { text: q, limit, source: MemberSource::parse(&source)? };
+    let query = UserQuery { text: q.unwrap_or_default(), limit: limit.unwrap_or_default(), source: MemberSource::parse(&source.unwrap_or_default())? };
     Ok(ApiJson(UserHits { results: gateway.core.tenants.search(&who, query).await? }))
 }

@@ -121,6 +121,9 @@ fn parameters_of(parameter: Value, schemas: &Object, spread: &mut Vec<String>) -
 fn never_null(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     object.remove("nullable");
+    if object.get("default").is_some_and(Value::is_null) {
+        object.remove("default");
+    }
     let Some(Value::Array(variants)) = object.get_mut("anyOf") else { return };
     variants.retain(|variant| variant.get("enum") != Some(&json!([null])));
     if let [only] = variants.as_mut_slice() {

@@ -309,8 +309,7 @@ impl Stage {
 }
 
 async fn unpack(config: &Config, file: &Path, stage: &Stage) -> Result<Manifest> {
-    let free = |path: &Path| statvfs(path).map(|space| u64::from(space.blocks_available()).saturating_mul(space.fragment_size()));
-    let room = free(&config.data_dir)?.min(free(&config.workspace)?).saturating_sub(RESERVE);
+    let room = free_space(&config.data_dir)?.min(free_space(&config.workspace)?).saturating_sub(RESERVE);
     let reader = Reader::open(file, room)?;
     let places = stage.places();
     let kind = match config.storage {
@@ -326,6 +325,12 @@ async fn unpack(config: &Config, file: &Path, stage: &Stage) -> Result<Manifest>
         reader.unpack(&places, &accepts, &mut |count| progress.bytes(count))
     });
     unpacked.await.map_err(|error| anyhow!("unpacking broke off: {error}"))?
+}
+
+/// How many bytes this user may still write to the file system of a path.
+#[allow(clippy::useless_conversion, reason = "the number of blocks has 32 bits on some systems")]
+pub fn free_space(path: &Path) -> nix::Result<u64> {
+    statvfs(path).map(|space| u64::from(space.blocks_available()).saturating_mul(u64::from(space.fragment_size())))
 }
 
 /// Whether the key that the gateway would start with opens the secrets, and what to do if not.

@@ -83,17 +83,13 @@ fn providers() -> Value {
 
 /// Puts the built-in values where `document` has nothing.
 pub fn fill(document: &mut Value, built_in: &Value) {
-    match (document, built_in) {
-        (Value::Object(document), Value::Object(built_in)) => {
-            for (key, value) in built_in {
-                match document.get_mut(key) {
-                    Some(present) if !is_empty(present) => fill(present, value),
-                    _ => drop(document.insert(key.clone(), value.clone())),
-                }
-            }
+    // A section of the wrong kind is refused elsewhere; a value that is there stays.
+    let (Value::Object(document), Value::Object(built_in)) = (document, built_in) else { return };
+    for (key, value) in built_in {
+        match document.get_mut(key) {
+            Some(present) if !is_empty(present) => fill(present, value),
+            _ => drop(document.insert(key.clone(), value.clone())),
         }
-        // A section of the wrong kind is refused elsewhere; a value that is there stays.
-        (_, _) => {}
     }
 }
 

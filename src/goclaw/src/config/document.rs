@@ -94,9 +94,8 @@ fn without_empty(value: Value) -> Value {
 
 /// A complaint about a value, without the text that stands where something else belongs: it may be a key in the wrong place.
 fn without_text(complaint: &str) -> String {
-    match (complaint.split_once("string \""), complaint.rsplit_once("\", expected ")) {
-        (Some((before, _)), Some((_, expected))) => return format!("{before}text, expected {expected}"),
-        _ => {}
+    if let (Some((before, _)), Some((_, expected))) = (complaint.split_once("string \""), complaint.rsplit_once("\", expected ")) {
+        return format!("{before}text, expected {expected}");
     }
     match (complaint.split_once("unknown variant `"), complaint.rfind("`, expected ")) {
         // What is expected holds back-ticks too: the word ends at the first of these ends.

@@ -6,7 +6,6 @@ pub mod agents;
 mod channels;
 pub mod gateway;
 pub mod providers;
-#[expect(dead_code, reason = "checked and kept; not all of it is used by this version")]
 pub mod services;
 pub mod tools;
 pub mod values;
@@ -19,7 +18,6 @@ use serde_json::{Map, Value};
 /// The whole file.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-#[expect(dead_code, reason = "sections of parts that this version does not have are checked and kept")]
 pub struct File {
     /// Where the gateway keeps its own files.
     pub data_dir: Option<String>,

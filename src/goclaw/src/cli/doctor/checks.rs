@@ -4,7 +4,7 @@ use super::{Check, Status};
 #[cfg(feature = "standard")]
 use crate::cli::backup::postgres::newest;
 use crate::{
-    cli::{client::Gateway, configuration::mask, print},
+    cli::{client::Gateway, configuration::mask, print, restore::free_space},
     config::{
         Config,
         edition::{EditionName, Storage},
@@ -13,7 +13,6 @@ use crate::{
     run::{describe, place, plain},
 };
 use goclaw_ports::{ErrorKind, sealer::Sealer, stores::Stores};
-use nix::sys::statvfs::statvfs;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use std::{fs, path::Path};
@@ -95,8 +94,7 @@ fn data_directory(config: &Config) -> Check {
 
 /// What is left on the disk that holds the path, or will hold it.
 fn space(path: &Path) -> Option<Check> {
-    let space = path.ancestors().find_map(|path| statvfs(path).ok())?;
-    let free = u64::from(space.blocks_available()).saturating_mul(space.fragment_size());
+    let free = path.ancestors().find_map(|path| free_space(path).ok())?;
     let detail = format!("{} free", print::bytes(free));
     Some(match free {
         ..TOO_LITTLE => Check::failed("disk space", detail),
