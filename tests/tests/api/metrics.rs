@@ -47,7 +47,7 @@ on_both_editions! {
         let server = Server::start(edition).await;
         let owner = server.owner();
         owner.post("/v1/providers", &json!({"name": "named-by-somebody", "provider_type": "openai_compat", "api_key": "sk-x", "enabled": true})).await.expect(201);
-        create_agent_with(&owner, "called-by-somebody", json!({"provider": "named-by-somebody", "model": "model-of-somebody"})).await;
+        create_agent_with(&owner, "called-by-somebody", json!({"provider": "named-by-somebody", "model": "model-of-somebody", "is_default": true})).await;
         ask(&owner.user("user-of-somebody"), "called-by-somebody", "hi").await;
         server.owner().get("/v1/path-of-somebody").await;
         server.owner().send("PURGE", "/v1/agents", "", Vec::new()).await;

@@ -281,7 +281,7 @@ mod tests {
         logged(&ring, || {
             tracing::info!(component = "cron", user_token = "abc", count = 3, url = "redis://:hunter2@h", "ran");
             tracing::info!(target: "goclaw_core::runs::engine", "{}", "x".repeat(3 * MESSAGE));
-            tracing::info!(one = "1".repeat(ATTRIBUTES - 1), two = "two", "long");
+            tracing::info!(one = "z".repeat(ATTRIBUTES - 1), two = "two", "long");
         });
         let (past, _) = watched.tail(LogLevel::Info, 100);
         let attrs = BTreeMap::from([("user_token", "***"), ("count", "3"), ("url", "[REDACTED]")].map(|(name, value)| (name.to_owned(), value.to_owned())));
