@@ -45,6 +45,12 @@ pub trait Configuration: Send + Sync {
     /// As [`Configuration::replace`].
     async fn merge(&self, raw: &str, base_hash: Option<&str>) -> Result<ConfigurationChange>;
 
+    /// Takes in what others changed: another replica the secret store, a person the file.
+    ///
+    /// # Errors
+    /// If the secret store cannot be read, or what it holds cannot be used: then the old configuration holds.
+    async fn refresh(&self) -> Result<()>;
+
     /// What the configuration gives for a system configuration key (`gateway.rate_limit_rpm`), as text; `None` for an unknown
     /// key and for one that it leaves empty.
     fn system_values(&self) -> Vec<(String, String)>;

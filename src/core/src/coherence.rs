@@ -27,10 +27,13 @@ pub enum Kind {
     ConfigPermissions,
     /// A device is paired no more; the key is its alias.
     Pairing,
+    /// The installation's configuration changed; the key is empty.
+    Configuration,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [Self::ApiKeys, Self::Tenants, Self::TenantUsers, Self::Providers, Self::SystemConfigs, Self::ConfigPermissions, Self::Pairing];
+    const ALL: [Self; 8] =
+        [Self::ApiKeys, Self::Tenants, Self::TenantUsers, Self::Providers, Self::SystemConfigs, Self::ConfigPermissions, Self::Pairing, Self::Configuration];
 
     /// The name between replicas.
     #[must_use]
@@ -43,6 +46,7 @@ impl Kind {
             Self::SystemConfigs => "system_configs",
             Self::ConfigPermissions => "config_perms",
             Self::Pairing => "pairing",
+            Self::Configuration => "configuration",
         }
     }
 }

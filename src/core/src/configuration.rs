@@ -3,22 +3,60 @@
 use crate::{
     audit::Audit,
     caller::{Access, Caller},
+    coherence::{Change, Coherence, Forget, Kind},
     system_configs::SystemConfigs,
 };
 use goclaw_ports::{
-    Error, Result,
+    Error, Result, TenantId,
     configuration::{Configuration, ConfigurationChange, ConfigurationView},
     message::{self, Message},
     roles::Role,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::{runtime::Handle, sync::Notify, time::sleep};
+
+/// How long to wait before a configuration that could not be taken in is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What may be done with the configuration.
 pub struct ConfigurationAccess {
     pub(crate) configuration: Arc<dyn Configuration>,
     pub(crate) system_configs: Arc<SystemConfigs>,
+    pub(crate) coherence: Arc<Coherence>,
     pub(crate) audit: Audit,
+}
+
+/// Makes this replica's configuration follow what the others change.
+pub(crate) struct Following(Notify);
+
+impl Following {
+    /// Takes changes in, for as long as the runtime lives.
+    pub fn start(configuration: Arc<dyn Configuration>, runtime: &Handle) -> Arc<Self> {
+        let following = Arc::new(Self(Notify::new()));
+        // What changed between the reading of the configuration and now, nobody has told.
+        following.0.notify_one();
+        let noticed = following.clone();
+        runtime.spawn(async move {
+            loop {
+                noticed.0.notified().await;
+                if let Err(error) = configuration.refresh().await {
+                    tracing::warn!(%error, "a changed configuration cannot be taken in; trying again");
+                    noticed.0.notify_one();
+                    sleep(AGAIN).await;
+                }
+            }
+        });
+        following
+    }
+}
+
+impl Forget for Following {
+    fn forget(&self, change: Option<&Change>) {
+        if change.is_none_or(|change| change.kind == Kind::Configuration) {
+            self.0.notify_one();
+        }
+    }
 }
 
 impl ConfigurationAccess {
@@ -64,6 +102,7 @@ impl ConfigurationAccess {
     /// What follows a change: the new values hold for the caller's tenant as well, and the audit log tells which parts are
     /// others now, but no value.
     async fn changed(&self, caller: &Caller, action: &str, change: ConfigurationChange) -> Result<ConfigurationView> {
+        self.coherence.changed(TenantId::MASTER, Kind::Configuration, "");
         // The change stands, whatever becomes of what follows it.
         if let Err(error) = self.system_configs.configuration_changed(caller.tenant, &change.changed_keys).await {
             tracing::error!(%error, tenant = %caller.tenant, "the tenant's own values could not be made to follow the configuration");

@@ -44,7 +44,7 @@ use auth::Authenticator;
 use chat::Chat;
 use coherence::Coherence;
 use config_permissions::ConfigPermissions;
-use configuration::ConfigurationAccess;
+use configuration::{ConfigurationAccess, Following};
 use context_files::ContextFiles;
 use goclaw_ports::{
     Result,
@@ -251,7 +251,7 @@ impl Core {
             clock: clock.clone(),
             ids: ids.clone(),
             runs: runs.clone(),
-            runtime,
+            runtime: runtime.clone(),
         });
         let chat = Chat { engine, agents: agents.clone(), sessions: sessions.clone(), runs: runs.clone(), rate, ids: ids.clone() };
         let platform = Platform {
@@ -309,7 +309,8 @@ impl Core {
             coherence: coherence.clone(),
             clock: clock.clone(),
         });
-        let configuration = ConfigurationAccess { configuration, system_configs: system_configs.clone(), audit: audit.clone() };
+        coherence.register(Following::start(configuration.clone(), &runtime));
+        let configuration = ConfigurationAccess { configuration, system_configs: system_configs.clone(), coherence: coherence.clone(), audit: audit.clone() };
         let config_permissions = Arc::new(ConfigPermissions {
             store: stores.config_permissions.clone(),
             agents: stores.agents.clone(),

@@ -165,3 +165,20 @@ async fn both_talk_at_once_and_nothing_is_lost_or_doubled() {
     }
     assert_eq!(seen[0], seen[1]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_token_changed_here_holds_there() {
+    let setup = Setup::new(Edition::Standard).await.without_env("GOCLAW_GATEWAY_TOKEN");
+    let one = setup.config(json!({"gateway": {"token": goclaw_tests::server::GATEWAY_TOKEN}})).start().await;
+    let two = one.twin().await;
+    let mut socket = two.owner_socket().await;
+    let token = "another-gateway-token-of-the-test-0123456789";
+    let raw = format!("{{gateway: {{token: '{token}'}}}}");
+    one.owner_socket().await.call("config.patch", &json!({"raw": raw})).await.unwrap();
+    eventually("the new token opens the other gateway", async || two.anonymous().token(token).user("system").get("/v1/agents").await.status == 200).await;
+    assert_eq!(two.owner().get("/v1/agents").await.status, 401);
+    assert_eq!(socket.call("agents.list", &json!({})).await.unwrap_err().code, "UNAUTHORIZED");
+    // A gateway that starts later begins with it.
+    let three = one.twin().await;
+    assert_eq!(three.anonymous().token(token).user("system").get("/v1/agents").await.status, 200);
+}

@@ -12,7 +12,7 @@ use goclaw_ports::{
     secrets::SecretStore,
 };
 use goclaw_tools::{ExecApproval, WebFetchOptions};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
@@ -306,6 +306,23 @@ impl Configuration for LiveConfiguration {
         .await
     }
 
+    async fn refresh(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        self.catch_up(&mut state).await;
+        let mut stored = HashMap::new();
+        for (name, sealed) in self.store.list(TenantId::MASTER).await? {
+            let secret = self.sealer.open(place(&name), &sealed)?;
+            stored.insert(name, secret);
+        }
+        if same(&stored, &state.config.secrets) {
+            return Ok(());
+        }
+        let next = next(&state.config, state.config.document.clone(), stored).map_err(Error::internal)?;
+        let change = self.follow(&mut state, next).await;
+        tracing::info!(sections = ?change.sections, "secrets that were changed elsewhere hold here as well");
+        Ok(())
+    }
+
     fn system_values(&self) -> Vec<(String, String)> {
         self.values.read().unwrap_or_else(PoisonError::into_inner).to_vec()
     }
@@ -313,6 +330,11 @@ impl Configuration for LiveConfiguration {
     fn schema(&self) -> Value {
         schema::json_schema()
     }
+}
+
+/// Whether both hold the same secrets under the same names.
+fn same(one: &HashMap<String, SecretString>, other: &HashMap<String, SecretString>) -> bool {
+    one.len() == other.len() && one.iter().all(|(name, secret)| other.get(name).is_some_and(|other| other.expose_secret() == secret.expose_secret()))
 }
 
 /// What the environment gives is not copied, neither to the secret store nor to the file.
@@ -342,7 +364,7 @@ fn in_file(config: &Config) -> secrets::Changes {
 }
 
 /// A configuration with another document and other stored secrets.
-fn next(config: &Config, document: Value, secrets: HashMap<String, secrecy::SecretString>) -> Result<Config, ConfigError> {
+fn next(config: &Config, document: Value, secrets: HashMap<String, SecretString>) -> Result<Config, ConfigError> {
     let mut next = Config::of(config.path.clone(), true, document, secrets, config.environment.clone())?;
     // The token that lite made for itself is in a file of its own.
     if next.token().is_none() {
