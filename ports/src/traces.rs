@@ -195,6 +195,40 @@ pub trait TraceStore: Send + Sync {
     async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64>;
 }
 
+impl Span {
+    /// A step that begins now, of which nothing else is known yet.
+    #[must_use]
+    pub fn begun(id: SpanId, tenant: TenantId, trace: TraceId, span_type: &str, name: &str, now: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            trace_id: trace,
+            parent_span_id: None,
+            agent_id: None,
+            span_type: span_type.to_owned(),
+            name: name.to_owned(),
+            start_time: now,
+            end_time: None,
+            duration_ms: None,
+            status: TraceStatus::Running,
+            error: String::new(),
+            level: "DEFAULT".to_owned(),
+            model: String::new(),
+            provider: String::new(),
+            input_tokens: None,
+            output_tokens: None,
+            total_cost: None,
+            finish_reason: String::new(),
+            tool_name: String::new(),
+            tool_call_id: String::new(),
+            input_preview: String::new(),
+            output_preview: String::new(),
+            metadata: JsonObject::new(),
+            tenant_id: tenant,
+            created_at: now,
+        }
+    }
+}
+
 /// Sends finished traces to another system as well.
 pub trait TraceExporter: Send + Sync {
     /// Takes a trace that has ended, with all its spans. Never waits: what cannot be taken is dropped and counted.

@@ -215,31 +215,10 @@ pub fn trace() -> Trace {
 #[must_use]
 pub fn span(tenant: TenantId, trace: TraceId, span_type: &str) -> Span {
     Span {
-        id: SpanId(Uuid::now_v7()),
-        trace_id: trace,
-        parent_span_id: None,
-        agent_id: None,
-        span_type: span_type.to_owned(),
-        name: span_type.to_owned(),
-        start_time: at(0),
         end_time: Some(at(1)),
         duration_ms: Some(1000),
         status: TraceStatus::Completed,
-        error: String::new(),
-        level: "DEFAULT".to_owned(),
-        model: String::new(),
-        provider: String::new(),
-        input_tokens: None,
-        output_tokens: None,
-        total_cost: None,
-        finish_reason: String::new(),
-        tool_name: String::new(),
-        tool_call_id: String::new(),
-        input_preview: String::new(),
-        output_preview: String::new(),
-        metadata: JsonObject::new(),
-        tenant_id: tenant,
-        created_at: at(0),
+        ..Span::begun(SpanId(Uuid::now_v7()), tenant, trace, span_type, span_type, at(0))
     }
 }
 

@@ -72,32 +72,12 @@ fn trace() -> Trace {
 }
 
 fn span(n: u128, span_type: &str) -> Span {
+    let id = SpanId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n));
     Span {
-        id: SpanId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n)),
-        trace_id: trace().id,
-        parent_span_id: None,
-        agent_id: None,
-        span_type: span_type.into(),
-        name: format!("{span_type} {n}"),
-        start_time: start(),
         end_time: Some(start() + TimeDelta::microseconds(1_001)),
         duration_ms: Some(1),
         status: TraceStatus::Completed,
-        error: String::new(),
-        level: "DEFAULT".into(),
-        model: String::new(),
-        provider: String::new(),
-        input_tokens: None,
-        output_tokens: None,
-        total_cost: None,
-        finish_reason: String::new(),
-        tool_name: String::new(),
-        tool_call_id: String::new(),
-        input_preview: String::new(),
-        output_preview: String::new(),
-        metadata: JsonObject::new(),
-        tenant_id: TenantId::MASTER,
-        created_at: start(),
+        ..Span::begun(id, TenantId::MASTER, trace().id, span_type, &format!("{span_type} {n}"), start())
     }
 }
 

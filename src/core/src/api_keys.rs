@@ -316,22 +316,10 @@ fn end_of(seconds: Option<i64>, now: DateTime<Utc>) -> Result<Option<DateTime<Ut
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::Locale;
     use rstest::rstest;
 
     fn caller(role: Role, scopes: Option<&[Scope]>) -> Caller {
-        Caller {
-            tenant: TenantId::MASTER,
-            tenant_slug: "master".into(),
-            user: "mai".into(),
-            role,
-            scopes: scopes.map(Into::into),
-            key: None,
-            device: None,
-            limit_key: "".into(),
-            locale: Locale::En,
-            ip: None,
-        }
+        Caller { scopes: scopes.map(Into::into), ..Caller::without_credential(TenantId::MASTER, "master", role, "mai") }
     }
 
     fn gifts(caller: &Caller) -> Vec<Scope> {

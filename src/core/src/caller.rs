@@ -61,6 +61,23 @@ pub enum Access {
 }
 
 impl Caller {
+    /// Somebody without a credential of their own: an engine that works on a user's behalf.
+    #[must_use]
+    pub fn without_credential(tenant: TenantId, tenant_slug: &str, role: Role, user: &str) -> Self {
+        Self {
+            tenant,
+            tenant_slug: tenant_slug.into(),
+            user: user.into(),
+            role,
+            scopes: None,
+            key: None,
+            device: None,
+            limit_key: "".into(),
+            locale: Locale::En,
+            ip: None,
+        }
+    }
+
     /// Whether they may see everything of the tenant.
     #[must_use]
     pub fn is_admin(&self) -> bool {

@@ -110,7 +110,6 @@ fn is_blank(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::Locale;
     use goclaw_ports::{TenantId, roles::Scope};
     use rstest::rstest;
     use serde_json::json;
@@ -119,18 +118,7 @@ mod tests {
     const OTHER: TenantId = TenantId(uuid::Uuid::nil());
 
     fn caller(tenant: TenantId, role: Role, user: &str) -> Caller {
-        Caller {
-            tenant,
-            tenant_slug: "t".into(),
-            user: user.into(),
-            role,
-            scopes: None,
-            key: None,
-            device: None,
-            limit_key: "".into(),
-            locale: Locale::En,
-            ip: None,
-        }
+        Caller::without_credential(tenant, "t", role, user)
     }
 
     fn event(name: &'static str, user: Option<&str>, payload: Value) -> Event {

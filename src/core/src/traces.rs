@@ -66,34 +66,7 @@ impl Tracer {
     }
 
     fn span(&self, tenant: TenantId, trace: TraceId, span_type: &str, name: &str) -> Span {
-        let now = self.clock.now();
-        Span {
-            id: self.ids.row().into(),
-            trace_id: trace,
-            parent_span_id: None,
-            agent_id: None,
-            span_type: span_type.into(),
-            name: cut(name, 255),
-            start_time: now,
-            end_time: None,
-            duration_ms: None,
-            status: TraceStatus::Running,
-            error: String::new(),
-            level: "DEFAULT".into(),
-            model: String::new(),
-            provider: String::new(),
-            input_tokens: None,
-            output_tokens: None,
-            total_cost: None,
-            finish_reason: String::new(),
-            tool_name: String::new(),
-            tool_call_id: String::new(),
-            input_preview: String::new(),
-            output_preview: String::new(),
-            metadata: JsonObject::new(),
-            tenant_id: tenant,
-            created_at: now,
-        }
+        Span::begun(self.ids.row().into(), tenant, trace, span_type, &cut(name, 255), self.clock.now())
     }
 
     /// Ends a run's trace beside whatever comes next.
@@ -331,33 +304,9 @@ mod tests {
     }
 
     fn span(n: usize) -> Span {
-        Span {
-            id: SpanId(Uuid::from_u128(n as u128)),
-            trace_id: TraceId(Uuid::nil()),
-            parent_span_id: None,
-            agent_id: None,
-            span_type: "event".into(),
-            name: String::new(),
-            start_time: DateTime::UNIX_EPOCH,
-            end_time: None,
-            duration_ms: None,
-            status: TraceStatus::Running,
-            error: String::new(),
-            level: "DEFAULT".into(),
-            model: String::new(),
-            provider: String::new(),
-            input_tokens: None,
-            output_tokens: None,
-            total_cost: None,
-            finish_reason: String::new(),
-            tool_name: String::new(),
-            tool_call_id: String::new(),
-            input_preview: "ü".repeat(EXPORTED_PREVIEW + 1),
-            output_preview: String::new(),
-            metadata: JsonObject::new(),
-            tenant_id: TenantId::MASTER,
-            created_at: DateTime::UNIX_EPOCH,
-        }
+        let id = SpanId(Uuid::from_u128(n as u128));
+        let begun = Span::begun(id, TenantId::MASTER, TraceId(Uuid::nil()), "event", "", DateTime::UNIX_EPOCH);
+        Span { input_preview: "ü".repeat(EXPORTED_PREVIEW + 1), ..begun }
     }
 
     #[test]

@@ -205,23 +205,12 @@ mod tests {
     use super::*;
     use async_trait::async_trait;
     use chrono::DateTime;
-    use goclaw_core::caller::{Caller, Locale};
+    use goclaw_core::caller::Caller;
     use goclaw_ports::roles::Role;
     use serde_json::json;
 
     fn caller(tenant: TenantId, role: Role, user: &str) -> Caller {
-        Caller {
-            tenant,
-            tenant_slug: "t".into(),
-            user: user.into(),
-            role,
-            scopes: None,
-            key: None,
-            device: None,
-            limit_key: "".into(),
-            locale: Locale::En,
-            ip: None,
-        }
+        Caller::without_credential(tenant, "t", role, user)
     }
 
     fn standing(caller: Option<Caller>) -> Standing {

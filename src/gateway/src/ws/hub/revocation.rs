@@ -180,7 +180,6 @@ fn known(connection: &Arc<Connection>) -> Option<Known> {
 mod tests {
     use super::*;
     use chrono::DateTime;
-    use goclaw_core::caller::Locale;
     use goclaw_ports::{ApiKeyId, Error};
     use uuid::Uuid;
 
@@ -210,18 +209,7 @@ mod tests {
     }
 
     fn caller(user: &str) -> Caller {
-        Caller {
-            tenant: TenantId::MASTER,
-            tenant_slug: "t".into(),
-            user: user.into(),
-            role: Role::Admin,
-            scopes: None,
-            key: None,
-            device: None,
-            limit_key: "".into(),
-            locale: Locale::En,
-            ip: None,
-        }
+        Caller::without_credential(TenantId::MASTER, "t", Role::Admin, user)
     }
 
     fn known_as(caller: Caller, grounds: Grounds) -> Standing {
