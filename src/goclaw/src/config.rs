@@ -1,6 +1,6 @@
 //! What the operator decided: built-in defaults, then the file, then the secret store, then the environment.
 
-mod atomic;
+pub mod atomic;
 mod defaults;
 mod document;
 pub mod edition;

@@ -6,7 +6,7 @@
 
 use super::{exit::refused, print};
 use crate::{
-    config::{Config, edition::Storage, first_start::read_secret_file},
+    config::{Config, atomic, edition::Storage, first_start::read_secret_file},
     run::{open, plain},
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -17,11 +17,7 @@ use goclaw_ports::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use std::{
-    fs::{self, File},
-    io::Write,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 /// How often what others sealed meanwhile is looked for.
 const ROUNDS: usize = 5;
@@ -173,17 +169,8 @@ async fn reseal(stores: &Stores, new: &RowSealer, old: &RowSealer) -> Result<Cou
     )
 }
 
-/// Puts a key into a file (0600), in one step and for good.
 fn write(path: &Path, text: &SecretString) -> Result<()> {
-    let directory = path.parent().context("the key file has no directory")?;
-    let written = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".encryption.key.").tempfile_in(directory)?;
-        writeln!(file, "{}", text.expose_secret())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(directory)?.sync_all()
-    };
-    written().with_context(|| format!("cannot write {}", path.display()))
+    atomic::replace(path, &format!("{}\n", text.expose_secret())).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn remove(path: &Path) -> Result<()> {
