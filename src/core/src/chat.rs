@@ -11,7 +11,8 @@ use crate::{
     rate::RequestRate,
     runs::{
         Runs,
-        engine::{End, Engine, Request},
+        engine::{End, Engine},
+        request::{Origin, Request, RunOptions},
     },
     sessions::Sessions,
 };
@@ -186,10 +187,10 @@ impl Chat {
             session_key,
             message,
             stored: false,
-            channel: "http",
-            chat_id: "api".into(),
+            origin: Origin::direct("http", "api"),
             stream: request.stream,
             pieces: Some(pieces),
+            options: RunOptions::default(),
         })?;
         let stop = started.run.cancel.clone().drop_guard();
         Ok(RunHandle { run_id: started.run.id, pieces: received, end: started.end, ended: false, _stop: stop })
@@ -230,15 +231,15 @@ impl Chat {
             }
         }
         let started = self.engine.start(Request {
-            chat_id: caller.user.to_string(),
+            origin: Origin::direct("ws", &*caller.user),
             caller: caller.clone(),
             agent,
             session_key,
             message: request.message,
             stored,
-            channel: "ws",
             stream: request.stream,
             pieces: None,
+            options: RunOptions::default(),
         })?;
         match started.end.await {
             Ok(End::Completed(outcome)) => Ok(Sent::Completed { run_id: started.run.id, outcome }),

@@ -55,7 +55,7 @@ pub(crate) fn run_left() {
     gauge!(RUNS_ACTIVE).decrement(1.0);
 }
 
-pub(crate) fn run_started(channel: &'static str) {
+pub(crate) fn run_started(channel: String) {
     counter!(RUNS_STARTED, "channel" => channel).increment(1);
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod guard;
 pub(crate) mod history;
 pub(crate) mod loops;
 pub(crate) mod prompt;
+pub(crate) mod request;
 pub(crate) mod sanitise;
 pub(crate) mod steps;
 
@@ -79,13 +80,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl ActiveRun {
     /// A run that is about to be registered.
     #[must_use]
-    pub fn new(id: Uuid, session_key: &str, agent_key: &str, user: Arc<str>) -> Arc<Self> {
+    pub fn new(id: Uuid, session_key: &str, agent_key: &str, user: Arc<str>, cancel: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             id,
             session_key: session_key.into(),
             agent_key: agent_key.into(),
             user,
-            cancel: CancellationToken::new(),
+            cancel,
             inbox: Mutex::default(),
             activity: Mutex::default(),
             ended: AtomicBool::new(false),
@@ -289,7 +290,7 @@ mod tests {
     use super::*;
 
     fn run(key: &str) -> Arc<ActiveRun> {
-        ActiveRun::new(Uuid::new_v4(), key, "a", "u".into())
+        ActiveRun::new(Uuid::new_v4(), key, "a", "u".into(), CancellationToken::new())
     }
 
     #[tokio::test]

@@ -137,8 +137,16 @@ impl ToolBox {
         self.tools.len()
     }
 
-    /// The tools that an agent of the tenant may use with a model of `provider`, under the tenant's policy and its own.
-    pub(crate) async fn offer(&self, tenant: TenantId, global: &policy::ToolPolicy, agent: &policy::ToolPolicy, provider: &str) -> Result<Offer> {
+    /// The tools that an agent of the tenant may use with a model of `provider`, under the tenant's policy and its own; of
+    /// them those in `only`, if it names any.
+    pub(crate) async fn offer(
+        &self,
+        tenant: TenantId,
+        global: &policy::ToolPolicy,
+        agent: &policy::ToolPolicy,
+        provider: &str,
+        only: &[String],
+    ) -> Result<Offer> {
         let (catalogue, switches) = tokio::try_join!(self.store.all_tenants_list(), self.store.overrides(tenant))?;
         let off: BTreeSet<String> = catalogue
             .iter()
@@ -148,7 +156,7 @@ impl ToolBox {
             .collect();
         let names = self.tools.keys().copied().filter(|name| !off.contains(*name));
         let names: Vec<&'static str> = names.collect();
-        let allowed = policy::allowed(names.iter().copied(), global, agent, provider, &[]);
+        let allowed = policy::allowed(names.iter().copied(), global, agent, provider, only);
         let allowed = names.into_iter().filter(|name| allowed.contains(name)).collect();
         let settings = catalogue.into_iter().map(|tool| (tool.name, tool.settings)).collect();
         Ok(Offer { allowed, prefix: agent.tool_call_prefix.clone(), settings })

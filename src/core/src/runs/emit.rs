@@ -1,7 +1,7 @@
 //! What a run tells the world while it goes on: `agent` events, and the pieces for the client that waits for it.
 
-use super::ActiveRun;
-use crate::{caller::Caller, counters};
+use super::{ActiveRun, request::Request};
+use crate::counters;
 use goclaw_ports::{
     JsonObject, TenantId,
     events::{Event, EventBus},
@@ -35,20 +35,22 @@ pub(crate) struct Emitter {
 }
 
 impl Emitter {
-    pub fn new(bus: Arc<dyn EventBus>, caller: &Caller, run: &Arc<ActiveRun>, channel: &str, chat_id: &str, pieces: Option<mpsc::Sender<String>>) -> Self {
+    pub fn new(bus: Arc<dyn EventBus>, request: &Request, run: &Arc<ActiveRun>) -> Self {
         let mut common = JsonObject::new();
         let values = [
             ("agentId", run.agent_key.as_str()),
             ("runId", &run.id.to_string()),
             ("userId", &*run.user),
-            ("channel", channel),
-            ("chatId", chat_id),
+            ("runKind", request.options.kind),
+            ("channel", &request.origin.channel),
+            ("chatId", &request.origin.chat_id),
             ("sessionKey", &run.session_key),
         ];
         for (name, value) in values.into_iter().filter(|(_, value)| !value.is_empty()) {
             common.insert(name.into(), value.into());
         }
-        Self { bus, tenant: caller.tenant, user: run.user.clone(), common, pieces, run: run.clone(), started: Instant::now(), spoke: AtomicBool::new(false) }
+        let (tenant, pieces) = (request.caller.tenant, request.pieces.clone());
+        Self { bus, tenant, user: run.user.clone(), common, pieces, run: run.clone(), started: Instant::now(), spoke: AtomicBool::new(false) }
     }
 
     /// An `agent` event of this type.

@@ -1,8 +1,7 @@
 //! A run from its beginning to its end: what is stored when, and what is told to whom.
 
-use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, prompt, sanitise, steps::Steps};
+use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, prompt, request::Request, sanitise, steps::Steps};
 use crate::{
-    caller::Caller,
     context_files::ContextFiles,
     counters, policy,
     providers::Registry,
@@ -13,7 +12,6 @@ use crate::{
 };
 use goclaw_ports::{
     Error, ErrorKind, Result, SessionId, TenantId, TraceId,
-    agents::Agent,
     clock::{Clock, Ids},
     events::EventBus,
     llm::{Provider, Usage},
@@ -24,7 +22,8 @@ use goclaw_ports::{
 };
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How many messages of a conversation a run looks back at most.
@@ -43,28 +42,6 @@ pub(crate) struct Engine {
     pub ids: Arc<dyn Ids>,
     pub runs: Arc<Runs>,
     pub runtime: tokio::runtime::Handle,
-}
-
-/// A run that is asked for.
-pub(crate) struct Request {
-    /// For whom.
-    pub caller: Caller,
-    /// Who answers.
-    pub agent: Agent,
-    /// In which conversation.
-    pub session_key: String,
-    /// What is asked.
-    pub message: String,
-    /// Whether the message is in the conversation already.
-    pub stored: bool,
-    /// Where: `ws`, `http`, …
-    pub channel: &'static str,
-    /// The chat there.
-    pub chat_id: String,
-    /// Whether the answer should come in pieces.
-    pub stream: bool,
-    /// Who waits for the pieces. If it goes away, the run is stopped.
-    pub pieces: Option<mpsc::Sender<String>>,
 }
 
 /// What a run answered.
@@ -104,13 +81,22 @@ pub(crate) struct Prepared {
     pub messages: Vec<ChatMessage>,
 }
 
+impl Prepared {
+    /// How often the model is asked at most.
+    pub fn max_iterations(&self) -> i32 {
+        let own = self.request.agent.max_tool_iterations;
+        self.request.options.max_iterations.map_or(own, |fewer| fewer.min(own)).max(1)
+    }
+}
+
 impl Engine {
     /// Takes a run on. It goes on by itself, whatever becomes of the caller.
     ///
     /// # Errors
     /// `Unavailable` while the gateway stops, `RateLimited` if too many runs wait in this conversation.
     pub fn start(self: &Arc<Self>, request: Request) -> Result<Started> {
-        let run = ActiveRun::new(self.ids.random(), &request.session_key, &request.agent.agent_key, request.caller.user.clone());
+        let cancel = request.options.cancel.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
+        let run = ActiveRun::new(self.ids.random(), &request.session_key, &request.agent.agent_key, request.caller.user.clone(), cancel);
         let place = self.runs.register(request.caller.tenant, run.clone())?;
         let (ended, end) = oneshot::channel();
         let (engine, active) = (self.clone(), run.clone());
@@ -122,9 +108,9 @@ impl Engine {
     }
 
     async fn run(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, mut place: Place) -> End {
-        let emitter = Emitter::new(self.bus.clone(), &request.caller, run, request.channel, &request.chat_id, request.pieces.clone());
+        let emitter = Emitter::new(self.bus.clone(), &request, run);
         let started = std::time::Instant::now();
-        counters::run_started(request.channel);
+        counters::run_started(request.origin.kind().to_owned());
         let end = tokio::select! {
             biased;
             () = run.cancel.cancelled() => End::Cancelled,
@@ -151,13 +137,16 @@ impl Engine {
 
     async fn run_in_turn(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, emitter: &Emitter) -> End {
         let (tenant, key) = (request.caller.tenant, request.session_key.clone());
-        let name = format!("chat {}", request.agent.agent_key);
+        let options = &request.options;
+        let name = if options.trace_name.is_empty() { format!("chat {}", request.agent.agent_key) } else { options.trace_name.clone() };
         let mut trace = new_trace(TraceId(self.ids.row()), name, self.clock.now());
+        trace.parent_trace_id = options.parent_trace;
+        trace.tags.clone_from(&options.tags);
         trace.agent_id = Some(request.agent.id);
         trace.user_id = request.caller.user.to_string();
         trace.session_key.clone_from(&key);
         trace.run_id = run.id.to_string();
-        trace.channel = request.channel.into();
+        trace.channel.clone_from(&request.origin.channel);
         trace.input_preview = preview(&request.message);
         let (prepared, mut trace) = tokio::join!(self.prepare(request, emitter), self.tracer.begin(tenant, trace));
         let prepared = match prepared {
@@ -217,30 +206,30 @@ impl Engine {
         let settings = self.settings.of(request.caller.tenant).await?;
         request.message = self.checked(&settings, std::mem::take(&mut request.message))?;
         let (caller, agent) = (&request.caller, &request.agent);
-        let wanted = if agent.provider.is_empty() { &settings.agents.provider } else { &agent.provider };
+        let wanted = [&request.options.provider, &agent.provider].into_iter().find(|name| !name.is_empty()).unwrap_or(&settings.agents.provider);
         let provider = self.registry.choose(caller.tenant, wanted);
         let provider = provider.ok_or_else(|| Error::new(ErrorKind::Unavailable, message::no_providers(&agent.agent_key)))?;
-        let directory = workspace::of_agent(&settings, caller.tenant, &caller.tenant_slug, agent).join(workspace::segment(request.channel));
+        let directory = workspace::of_agent(&settings, caller.tenant, &caller.tenant_slug, agent).join(workspace::segment(&request.origin.channel));
         let first = directory.to_string_lossy();
         let new = NewSession {
             id: SessionId(self.ids.row()),
             key: request.session_key.clone(),
             agent_id: agent.id,
             user_id: caller.user.to_string(),
-            channel: request.channel.into(),
+            channel: request.origin.channel.clone(),
         };
         let agent_policy = policy::of_agent(&agent.tools_config);
         let ((profile, files), session, offer) = tokio::try_join!(
             self.files.enter(caller.tenant, agent, &caller.user, &first),
             self.sessions.open(caller.tenant, &new, self.clock.now()),
-            self.tools.offer(caller.tenant, &settings.tools.policy, &agent_policy, provider.name()),
+            self.tools.offer(caller.tenant, &settings.tools.policy, &agent_policy, provider.name(), &request.options.allow_tools),
         )?;
         // Whoever asks for a run looks first, but somebody else may have opened the conversation since.
         if session.user_id != *caller.user {
             return Err(Error::forbidden("this session belongs to another user"));
         }
         let past = self.past(&request, &session).await?;
-        if !request.stored {
+        if !request.stored && !request.options.hidden {
             let said = ChatMessage { created_at: Some(self.clock.now()), ..ChatMessage::new(MessageRole::User, request.message.clone()) };
             self.sessions.append(caller.tenant, &request.session_key, std::slice::from_ref(&said), &SessionDelta::default(), self.clock.now()).await?;
         }
@@ -249,18 +238,19 @@ impl Engine {
         tokio::fs::create_dir_all(&directory).await.map_err(Error::internal)?;
         let system = prompt::compose(&prompt::Ingredients {
             agent,
-            files: &files,
+            files: if request.options.light_context { &[] } else { &files },
             tools: &self.tools.summaries(&offer),
-            channel: request.channel,
-            peer_kind: "direct",
+            channel: request.origin.kind(),
+            peer_kind: &request.origin.peer_kind,
             workspace: &directory.to_string_lossy(),
             owners: &settings.gateway.owner_ids,
+            extra: &request.options.extra_prompt,
             summary: &session.summary,
             limits: (settings.agents.bootstrap_max_chars, settings.agents.bootstrap_total_max_chars),
             now: self.clock.now(),
         });
         let mut messages = vec![ChatMessage::new(MessageRole::System, system)];
-        messages.extend(history::repaired(past));
+        messages.extend(history::repaired(history::last_turns(past, request.options.history_turns)));
         if !request.stored {
             messages.push(ChatMessage::new(MessageRole::User, request.message.clone()));
         }
@@ -270,15 +260,15 @@ impl Engine {
             user: caller.user.to_string(),
             role: caller.role,
             session_key: request.session_key.clone(),
-            channel: request.channel.into(),
-            chat_id: request.chat_id.clone(),
-            peer_kind: "direct".into(),
+            channel: request.origin.channel.clone(),
+            chat_id: request.origin.chat_id.clone(),
+            peer_kind: request.origin.peer_kind.clone(),
             workspace: directory,
             shell_deny_groups: self.tools.deny_groups(Some(agent)),
             run_share: 0.0,
             settings: Default::default(),
         };
-        let model = model_of(agent, &settings, &*provider);
+        let model = model_of(&request, &settings, &*provider);
         Ok(Prepared { settings, provider, model, offer, context, messages, request })
     }
 
@@ -322,10 +312,11 @@ impl Engine {
     }
 }
 
-/// The agent's model; else the installation's, if this is its provider; else the provider's own.
-fn model_of(agent: &Agent, settings: &Settings, provider: &dyn Provider) -> String {
+/// The run's model; else the agent's; else the installation's, if this is its provider; else the provider's own.
+fn model_of(request: &Request, settings: &Settings, provider: &dyn Provider) -> String {
     let default = if provider.name() == settings.agents.provider { settings.agents.model.as_str() } else { "" };
-    let named = [agent.model.as_str(), default, provider.default_model()].into_iter().find(|model| !model.is_empty());
+    let (run, agent) = (request.options.model.as_str(), request.agent.model.as_str());
+    let named = [run, agent, default, provider.default_model()].into_iter().find(|model| !model.is_empty());
     named.unwrap_or(&settings.agents.model).to_owned()
 }
 

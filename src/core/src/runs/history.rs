@@ -44,6 +44,19 @@ pub(crate) fn repaired(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
     repaired
 }
 
+/// The conversation from the user's last turns on; all of it if no number is given.
+#[must_use]
+pub(crate) fn last_turns(mut messages: Vec<ChatMessage>, turns: Option<usize>) -> Vec<ChatMessage> {
+    let Some(turns) = turns else { return messages };
+    let from_user = |(at, message): (usize, &ChatMessage)| (message.role == MessageRole::User).then_some(at);
+    let starts: Vec<usize> = messages.iter().enumerate().filter_map(from_user).collect();
+    match starts.len().checked_sub(turns).and_then(|skipped| starts.get(skipped)) {
+        Some(start) => messages.split_off(*start),
+        None if turns == 0 => vec![],
+        None => messages,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +100,15 @@ mod tests {
             let once = repaired(messages);
             prop_assert_eq!(repaired(once.clone()), once);
         }
+    }
+
+    #[test]
+    fn the_last_turns_begin_with_a_users_message() {
+        let said: Vec<_> =
+            [(MessageRole::Assistant, "0"), (MessageRole::User, "1"), (MessageRole::Assistant, "2"), (MessageRole::User, "3"), (MessageRole::Assistant, "4")]
+                .map(|(role, text)| ChatMessage::new(role, text))
+                .into();
+        let texts = |turns| last_turns(said.clone(), turns).into_iter().map(|message| message.content).collect::<String>();
+        assert_eq!([texts(None), texts(Some(9)), texts(Some(2)), texts(Some(1)), texts(Some(0))], ["01234", "01234", "1234", "34", ""]);
     }
 }

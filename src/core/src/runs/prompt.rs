@@ -23,6 +23,8 @@ pub(crate) struct Ingredients<'a> {
     pub workspace: &'a str,
     /// The users who own the installation.
     pub owners: &'a [String],
+    /// What this run adds; "" is nothing.
+    pub extra: &'a str,
     /// What was said before the oldest message that is kept.
     pub summary: &'a str,
     /// The most characters of one file, and of all.
@@ -77,6 +79,9 @@ pub(crate) fn compose(from: &Ingredients<'_>) -> String {
     }
     if from.peer_kind == "group" {
         prompt.add(include_str!("../../prompts/group.md"));
+    }
+    if !from.extra.is_empty() {
+        prompt.add(format!("# For this run\n<context>\n{}\n</context>", from.extra.trim()));
     }
     let others = files.iter().filter(|file| ![context_files::SOUL, context_files::IDENTITY].contains(&file.name.as_str()) && !file.content.trim().is_empty());
     let others: Vec<String> = others.map(|file| fenced(&file.name, &file.content)).collect();
@@ -174,12 +179,13 @@ mod tests {
         files: Vec<ContextFile>,
         tools: Vec<(String, String)>,
         peer_kind: &'static str,
+        extra: &'static str,
         summary: &'static str,
     }
 
     impl Case {
         fn new(agent_type: AgentType) -> Self {
-            Self { agent: agent(agent_type, JsonObject::new()), files: vec![], tools: vec![], peer_kind: "direct", summary: "" }
+            Self { agent: agent(agent_type, JsonObject::new()), files: vec![], tools: vec![], peer_kind: "direct", extra: "", summary: "" }
         }
 
         fn prompt(&self) -> String {
@@ -191,6 +197,7 @@ mod tests {
                 peer_kind: self.peer_kind,
                 workspace: "/w",
                 owners: &["boss".into()],
+                extra: self.extra,
                 summary: self.summary,
                 limits: (20_000, 24_000),
                 now: DateTime::UNIX_EPOCH,
@@ -206,15 +213,21 @@ mod tests {
     #[test]
     fn sections_appear_when_their_condition_holds() {
         let mut case = Case::new(AgentType::Open);
-        for (absent, why) in
-            [("# Tools", "no tools"), ("# In a group", "direct"), ("# Who decides", "open"), ("# Earlier", "no summary"), ("# Growing", "open")]
-        {
+        for (absent, why) in [
+            ("# Tools", "no tools"),
+            ("# In a group", "direct"),
+            ("# Who decides", "open"),
+            ("# Earlier", "no summary"),
+            ("# Growing", "open"),
+            ("# For this run", "nothing extra"),
+        ] {
             assert!(!case.prompt().contains(absent), "{absent}: {why}");
         }
         assert!(case.prompt().contains("You are Fox. Knows burrows."));
         case.tools = vec![("write_file".into(), "Writes.".into())];
         case.peer_kind = "group";
         case.summary = "They met.";
+        case.extra = "Be quick.";
         case.files = vec![file("SOUL.md", "Be kind."), file("USER.md", "- **Name:**\n"), file("AGENTS.md", "Work well.")];
         let prompt = case.prompt();
         for present in [
@@ -223,6 +236,7 @@ mod tests {
             "# Using tools",
             "# In a group",
             "They met.",
+            "Be quick.",
             "Be kind.",
             "Work well.",
             "# Getting to know the user",

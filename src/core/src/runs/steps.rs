@@ -79,8 +79,7 @@ impl<'a> Steps<'a> {
 
     /// Goes on until there is an answer.
     pub async fn take(&mut self, trace: &mut RunTrace) -> Result<String> {
-        let agent = &self.prepared.request.agent;
-        let last = agent.max_tool_iterations.max(1);
+        let last = self.prepared.max_iterations();
         let mut cut_off = 0;
         for iteration in 1..=last {
             self.emitter.activity(json!({"phase": "thinking", "iteration": iteration}));
@@ -268,7 +267,7 @@ impl<'a> Steps<'a> {
     /// Calls tools that may run side by side.
     async fn call_together(&self, calls: &[ToolCall], iteration: i32) -> Vec<ToolResult> {
         #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let share = iteration as f32 / self.prepared.request.agent.max_tool_iterations.max(1) as f32;
+        let share = iteration as f32 / self.prepared.max_iterations() as f32;
         let call_one = |call: &ToolCall| {
             let call = call.clone();
             async move {

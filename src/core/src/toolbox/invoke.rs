@@ -107,7 +107,7 @@ impl ToolBox {
         let policy = agent.as_ref().map(|agent| policy::of_agent(&agent.tools_config)).unwrap_or_default();
         let provider = agent.as_ref().map_or("", |agent| &agent.provider);
         let settings = self.rate.settings.of(caller.tenant).await?;
-        let offer = self.offer(caller.tenant, &settings.tools.policy, &policy, provider).await?;
+        let offer = self.offer(caller.tenant, &settings.tools.policy, &policy, provider, &[]).await?;
         let tool = offer.accepts(&call.tool).and_then(|name| self.tool(name));
         let Some(tool) = tool else {
             let (status, code, message) = match (call.dry_run, self.tool(&call.tool)) {
