@@ -44,6 +44,8 @@ pub trait EventBus: Send + Sync {
     fn subscribe(&self) -> Box<dyn EventStream>;
     /// Sends off what is still waiting for other replicas.
     async fn flush(&self) {}
+    /// Sends off what is still waiting, and tells the other replicas that this one goes. What is published afterwards stays here.
+    async fn close(&self) {}
 }
 
 /// What a listener hears.

@@ -21,12 +21,21 @@ use goclaw_ports::{
 };
 use outbox::{Limits, Outbox};
 use peers::Peers;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{runtime::Handle, task::AbortHandle, time::timeout};
 use uuid::Uuid;
 
 /// The events of a run: many, and of no use to anybody who is not there while it goes on.
 const ONLY_FOR_THE_LIVING: &str = "agent";
+
+/// How many replicas' last words are read at the start; with more, it is taken for granted that some are there.
+const LAST_WORDS: usize = 100;
 
 /// How a [`RelayedBus`] works. The defaults are right for replicas of one data centre.
 #[derive(Clone)]
@@ -99,6 +108,8 @@ struct Shared {
     relay: Arc<dyn EventRelay>,
     outbox: Outbox,
     peers: Peers,
+    /// The others were told that this replica goes.
+    closed: AtomicBool,
     options: RelayOptions,
 }
 
@@ -115,11 +126,11 @@ impl RelayedBus {
             batch_events: options.batch_events,
             batch_bytes: options.batch_bytes,
         };
-        let shared = Arc::new(Shared { origin: Uuid::new_v4(), relay, outbox: Outbox::new(limits), peers: Peers::new(options.alive_for), options });
+        let shared = Arc::new(Shared { origin: Uuid::new_v4(), relay, outbox: Outbox::new(limits), peers: Peers::new(options.alive_for), closed: AtomicBool::default(), options });
         // Whatever is sent after the line is open is heard: what is stored before that is the base, what comes later wakes.
         let wakes = shared.call(shared.relay.listen()).await?;
         let base = shared.others().await?;
-        let company = !base.is_empty();
+        let company = shared.may_have_company(&base).await?;
         let (receiver, wake) = receiver::Receiver::new(shared.clone(), local.clone(), base);
         shared.outbox.ask_for_alive();
         let tasks = vec![
@@ -130,8 +141,8 @@ impl RelayedBus {
         ];
         let bus = Arc::new(Self { local, shared, tasks });
         if company {
-            // Others may be there, or have gone without a word. Those who are there answer, and only when they have heard
-            // of this replica do they write down what their runs say.
+            // Others may be there, or have crashed. Those who are there answer, and only when they have heard of this replica do
+            // they write down what their runs say.
             drop(timeout(bus.shared.options.greeting, bus.shared.peers.first()).await);
         }
         Ok(bus)
@@ -147,7 +158,8 @@ impl Drop for RelayedBus {
 #[async_trait]
 impl EventBus for RelayedBus {
     fn publish(&self, event: Event) {
-        if event.name != ONLY_FOR_THE_LIVING || self.shared.peers.any() {
+        let shared = event.name != ONLY_FOR_THE_LIVING || self.shared.peers.any();
+        if shared && !self.shared.closed.load(Ordering::SeqCst) {
             let line = wire::line(&event, self.shared.options.clock.now());
             self.local.publish(event);
             self.shared.outbox.push(line);
@@ -166,6 +178,15 @@ impl EventBus for RelayedBus {
             tracing::warn!("not all events reached the other replicas");
         }
     }
+
+    async fn close(&self) {
+        if self.shared.closed.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.shared.outbox.push(wire::leaving(self.shared.options.clock.now()));
+        self.flush().await;
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl Shared {
@@ -179,6 +200,19 @@ impl Shared {
         let mut newest = self.call(self.relay.newest()).await?;
         newest.retain(|(origin, _)| *origin != self.origin);
         Ok(newest)
+    }
+
+    /// Whether any of these replicas may still be there: all but those whose newest batch says that they go.
+    async fn may_have_company(&self, newest: &[(Uuid, i64)]) -> Result<bool> {
+        if newest.is_empty() || newest.len() > LAST_WORDS {
+            return Ok(!newest.is_empty());
+        }
+        let before: Vec<(Uuid, i64)> = newest.iter().map(|(origin, seq)| (*origin, seq - 1)).collect();
+        let last = self.call(self.relay.newer(self.origin, &before, LAST_WORDS as i64)).await?;
+        let gone = |(origin, seq): &(Uuid, i64)| {
+            last.iter().any(|batch| batch.origin == *origin && batch.seq == *seq && wire::open(&batch.events).is_ok_and(|opened| opened.leaving))
+        };
+        Ok(!newest.iter().all(gone))
     }
 }
 

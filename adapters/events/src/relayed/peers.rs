@@ -33,6 +33,11 @@ impl Peers {
         new
     }
 
+    /// A replica has gone. `true` if it was there.
+    pub fn gone(&self, origin: Uuid) -> bool {
+        self.lock().remove(&origin).is_some()
+    }
+
     /// Whether there is any.
     pub fn any(&self) -> bool {
         let now = Instant::now();

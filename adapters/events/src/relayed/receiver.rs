@@ -141,11 +141,16 @@ impl Receiver {
             self.miss();
         }
         self.known.insert(batch.origin, batch.seq);
-        if self.shared.peers.heard(batch.origin) {
+        let opened = wire::open(&batch.events);
+        if opened.as_ref().is_ok_and(|opened| opened.leaving) {
+            if self.shared.peers.gone(batch.origin) {
+                tracing::info!(origin = %batch.origin, "another replica has stopped");
+            }
+        } else if self.shared.peers.heard(batch.origin) {
             tracing::info!(origin = %batch.origin, "another replica is there");
             self.shared.outbox.ask_for_alive();
         }
-        let opened = match wire::open(&batch.events) {
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::error!(origin = %batch.origin, %error, "a batch of events of another replica makes no sense");

@@ -419,6 +419,68 @@ async fn a_lone_replica_starts_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_that_says_goodbye_is_not_waited_for_and_nothing_is_written_for_it() {
+    let relay = MemoryRelay::new();
+    let (one, other) = pair(&relay).await;
+    other.publish(event("session.updated", 1));
+    other.close().await;
+    one.publish(event("session.updated", 2));
+    let mut here = one.subscribe();
+    one.publish(event("session.updated", 3));
+    assert_eq!(number(&mut here).await, 3);
+    eventually_alone(&one).await;
+    one.publish(event("agent", 4));
+    one.flush().await;
+    assert_eq!(relay.stored("agent").len(), 0, "nobody is there to hear it");
+    assert_eq!(relay.stored("session.updated").len(), 2, "what came before the goodbye was sent");
+
+    one.close().await;
+    let before = Instant::now();
+    let third = join(&relay).await;
+    assert_eq!(before.elapsed(), Duration::ZERO, "all others have said that they go");
+    third.flush().await;
+    let before = Instant::now();
+    let _fourth = join(&relay).await;
+    assert!(third.shared.peers.any() && before.elapsed() < RelayOptions::default().greeting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_replica_is_waited_for_though_another_said_goodbye() {
+    let relay = MemoryRelay::new();
+    let (one, other) = pair(&relay).await;
+    other.close().await;
+    drop(one);
+    let before = Instant::now();
+    let _third = join(&relay).await;
+    assert_eq!(before.elapsed(), RelayOptions::default().greeting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_goodbye_events_stay_here_and_nothing_more_is_sent() {
+    let relay = MemoryRelay::new();
+    let (one, other) = pair(&relay).await;
+    one.close().await;
+    let stored = relay.batches.lock().unwrap().keys().filter(|(origin, _)| *origin == one.shared.origin).count();
+    let mut here = one.subscribe();
+    one.publish(event("session.updated", 1));
+    assert_eq!(number(&mut here).await, 1);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    one.close().await;
+    assert_eq!(relay.batches.lock().unwrap().keys().filter(|(origin, _)| *origin == one.shared.origin).count(), stored);
+    assert!(!other.shared.peers.any());
+}
+
+/// Waits until the bus knows that no other replica is there, for less than silence would take to tell it.
+async fn eventually_alone(bus: &RelayedBus) {
+    let alone = async {
+        while bus.shared.peers.any() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(1), alone).await.expect("the goodbye is heard");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_relay_there_is_no_start() {
     let relay = MemoryRelay::new();
     relay.set_down(true);

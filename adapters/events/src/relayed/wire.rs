@@ -8,6 +8,8 @@ use std::{borrow::Cow, sync::Arc};
 
 /// The event that says no more than that its replica is there. No listener hears it.
 const ALIVE: &str = "bus.alive";
+/// The last event of a replica that stops. No listener hears it either.
+const LEAVING: &str = "bus.leaving";
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -41,6 +43,11 @@ pub fn alive(now: DateTime<Utc>) -> String {
     line(&Event::new(TenantId::MASTER, ALIVE, json!(null)), now)
 }
 
+/// "I go."
+pub fn leaving(now: DateTime<Utc>) -> String {
+    line(&Event::new(TenantId::MASTER, LEAVING, json!(null)), now)
+}
+
 /// The events of a batch.
 pub fn batch(lines: &[String]) -> String {
     format!("[{}]", lines.join(","))
@@ -52,6 +59,8 @@ pub struct Opened {
     pub events: Vec<Event>,
     /// When the newest of it was published.
     pub at: Option<i64>,
+    /// Whether its replica says nothing more.
+    pub leaving: bool,
 }
 
 /// Reads a batch.
@@ -61,12 +70,13 @@ pub struct Opened {
 pub fn open(batch: &str) -> Result<Opened, serde_json::Error> {
     let read: Vec<Read> = serde_json::from_str(batch)?;
     let at = read.last().map(|read| read.at);
+    let leaving = read.last().is_some_and(|read| read.name == LEAVING);
     let events = read
         .into_iter()
-        .filter(|read| read.name != ALIVE)
+        .filter(|read| read.name != ALIVE && read.name != LEAVING)
         .map(|read| Event { tenant: read.tenant, name: Cow::Owned(read.name), user: read.user, payload: read.payload })
         .collect();
-    Ok(Opened { events, at })
+    Ok(Opened { events, at, leaving })
 }
 
 #[cfg(test)]
@@ -80,7 +90,15 @@ mod tests {
         let now = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
         let opened = open(&batch(&[line(&one, now), alive(now), line(&other, now)])).unwrap();
         assert_eq!(opened.events, [one, other]);
-        assert_eq!(opened.at, Some(1_700_000_000_123));
+        assert_eq!((opened.at, opened.leaving), (Some(1_700_000_000_123), false));
+    }
+
+    #[test]
+    fn a_replica_that_says_something_more_does_not_leave() {
+        let now = DateTime::UNIX_EPOCH;
+        let opened = open(&batch(&[alive(now), leaving(now)])).unwrap();
+        assert!(opened.leaving && opened.events.is_empty());
+        assert!(!open(&batch(&[leaving(now), alive(now)])).unwrap().leaving);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub fn serve(mut config: Config, logs: Arc<dyn Logs>) -> Result<()> {
         if let Some(exporter) = &assembled.exporter {
             exporter.stop().await;
         }
+        // Nobody publishes any more: requests and runs have ended.
+        assembled.core.bus.close().await;
         assembled.stores.database.close().await;
     });
     tracing::info!("stopped");
