@@ -35,6 +35,9 @@ use std::{fmt, net::IpAddr, sync::Arc};
 pub const MAX_USER_ID: usize = 255;
 /// How often one network may fail to authenticate.
 const FAILED_AUTH: Quota = Quota { per_minute: 120, burst: 60 };
+/// How often one network may connect, unless rate limits are switched off: enough for everybody behind one proxy to come back
+/// at once, and too little to flood the database and the audit log.
+const CONNECTS: Quota = Quota { per_minute: 600, burst: 300 };
 /// How many failures of one network the audit log tells.
 const FAILED_AUTH_NOTES: Quota = Quota { per_minute: 5, burst: 5 };
 
@@ -155,9 +158,13 @@ impl Authenticator {
     /// Who opened a WebSocket.
     ///
     /// # Errors
-    /// `Invalid` for a user id that is too long, `TenantRevoked`, `RateLimited` after too many failures or while too many wait
-    /// to be paired, `Internal` if nobody can say whether a browser is paired.
+    /// `Invalid` for a user id that is too long, `TenantRevoked`, `RateLimited` after too many attempts or failures or while too
+    /// many wait to be paired, `Internal` if nobody can say whether a browser is paired.
     pub async fn connect(&self, params: &ConnectParams, ip: Option<IpAddr>) -> Result<Connected> {
+        if self.settings.get().gateway.rate_limit_rpm > 0 {
+            let attempt = self.limiter.take(&format!("connect:{}", network_of(ip)), CONNECTS).await;
+            attempt.map_err(|wait| Error::new(ErrorKind::RateLimited, message::rate_limit()).retry_after(wait))?;
+        }
         if params.user_id.len() > MAX_USER_ID {
             return Err(Error::invalid(message::too_long("user_id", MAX_USER_ID)));
         }
@@ -187,10 +194,12 @@ impl Authenticator {
         Ok(Connected::Authenticated { caller: Box::new(admitted.caller), tenant: Box::new(admitted.tenant), grounds: admitted.grounds })
     }
 
-    /// Whether the gateway token is still the one that an admission rests on, if it rests on one.
+    /// Whether the configuration still gives what an admission rests on: the gateway token is the one of then, and who is an
+    /// owner is still named as one.
     #[must_use]
-    pub fn token_stands(&self, grounds: &Grounds) -> bool {
-        grounds.token.is_none_or(|mark| mark == TokenMark::of(&self.settings.get()))
+    pub fn configuration_stands(&self, caller: &Caller, grounds: &Grounds) -> bool {
+        let settings = self.settings.get();
+        grounds.token.is_none_or(|mark| mark == TokenMark::of(&settings)) && (caller.role != Role::Owner || admit::is_owner(&settings, &caller.user))
     }
 
     /// Whether the key with this hash is still good. Asks the store, not the cache.

@@ -14,6 +14,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
 };
+use tokio::sync::watch;
 
 /// Everything that the operator decided.
 #[derive(Clone)]
@@ -146,23 +147,33 @@ pub struct Edition {
 }
 
 /// Settings that can change while the gateway runs.
-pub struct LiveSettings(ArcSwap<Settings>);
+pub struct LiveSettings {
+    now: ArcSwap<Settings>,
+    changes: watch::Sender<()>,
+}
 
 impl LiveSettings {
     /// Starts with these.
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(settings)))
+        Arc::new(Self { now: ArcSwap::from_pointee(settings), changes: watch::Sender::new(()) })
     }
 
     /// What holds now.
     #[must_use]
     pub fn get(&self) -> Arc<Settings> {
-        self.0.load_full()
+        self.now.load_full()
     }
 
     /// Changes what holds, for everything that asks from now on.
     pub fn set(&self, settings: Settings) {
-        self.0.store(Arc::new(settings));
+        self.now.store(Arc::new(settings));
+        self.changes.send_replace(());
+    }
+
+    /// Tells of every change from now on; of several at once as of one.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 }

@@ -83,6 +83,15 @@ impl Bound {
             let (hub, auth) = (hub.clone(), gateway.core.auth.clone());
             async move { hub.forward(events, &*auth).await }
         });
+        let reconfigured = actix_web::rt::spawn({
+            let (hub, core) = (hub.clone(), gateway.core.clone());
+            let mut changes = core.settings.changes();
+            async move {
+                while changes.changed().await.is_ok() {
+                    hub.reconfigured(|caller, grounds| core.auth.configuration_stands(caller, grounds));
+                }
+            }
+        });
         let counters = gateway.metrics.clone();
         let upkeep = actix_web::rt::spawn(async move {
             let mut ticks = interval(metrics::UPKEEP);
@@ -97,7 +106,7 @@ impl Bound {
             tokio::join!(handle.stop(true), hub.shut_down(grace));
         });
         let served = server.await;
-        for task in [forwarding, upkeep, stopping] {
+        for task in [forwarding, reconfigured, upkeep, stopping] {
             task.abort();
         }
         served

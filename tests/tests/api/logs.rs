@@ -100,6 +100,27 @@ on_both_editions! {
         assert!(socket.events_until_now().await.iter().all(|event| event["event"] != "log"));
     }
 
+    async fn who_is_no_owner_any_more_gets_nothing_more(edition) {
+        let config = json!({"gateway": {"owner_ids": ["system", "alice"]}});
+        let server = Setup::new(edition).await.config(config).start().await;
+        let (mut socket, mut witness) = (server.socket_as("alice").await, server.owner_socket().await);
+        let mut idle = server.socket_as("alice").await;
+        for watching in [&mut socket, &mut witness] {
+            watching.call("logs.tail", &json!({"action": "start"})).await.unwrap();
+            watching.events_before_answer();
+        }
+        witness.call("config.patch", &json!({"raw": "{gateway: {owner_ids: ['system']}}"})).await.unwrap();
+        warn(&server).await;
+        until(&mut witness, "user_id_too_long").await;
+        for former in [&mut socket, &mut idle] {
+            assert_eq!(former.call("status", &json!({})).await.unwrap_err().code, "UNAUTHORIZED");
+            let log: Vec<_> = former.events_before_answer().into_iter().filter(|event| event["payload"]["message"].as_str().unwrap_or_default().contains("user_id_too_long")).collect();
+            assert_eq!(log, Vec::<Value>::new());
+            former.expect_closed_code(1008).await;
+        }
+        assert_eq!(server.socket().await.call("connect", &json!({"token": goclaw_tests::server::GATEWAY_TOKEN, "user_id": "alice"})).await.unwrap()["role"], "admin");
+    }
+
     async fn debug_lines_do_not_reach_the_console_and_secrets_reach_nobody(edition) {
         let server = Setup::new(edition).await.env("GOCLAW_LOG_LEVEL", "info").start().await;
         create_agent(&server.owner(), "fox").await;

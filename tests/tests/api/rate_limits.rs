@@ -117,6 +117,24 @@ on_both_editions! {
         server.owner_socket().await.call("status", &json!({})).await.unwrap();
     }
 
+    async fn a_network_may_connect_so_often_even_with_the_right_token(edition) {
+        let server = limited(edition).await.start().await;
+        let mut socket = server.socket().await;
+        let mut refused = None;
+        // 300 at once and 10 a second: so many attempts never take so long that all pass.
+        for attempt in 0..3_000 {
+            if let Err(error) = socket.call("connect", &json!({"token": GATEWAY_TOKEN, "user_id": "system"})).await {
+                refused = Some((attempt, error));
+                break;
+            }
+        }
+        let (attempt, error) = refused.expect("attempts are limited");
+        assert!(attempt >= 300, "only {attempt} attempts passed");
+        assert_eq!(error.code, "RESOURCE_EXHAUSTED");
+        assert_eq!(socket.call("status", &json!({})).await.unwrap_err().code, "UNAUTHORIZED", "a failed connect leaves nobody behind");
+        server.owner().get("/v1/agents").await.expect(200);
+    }
+
     async fn a_tenants_limit_counts_its_own_callers_only(edition) {
         let tenants = Tenants::start(edition).await;
         let (a, b) = (tenants.client(&tenants.a_admin, "mai"), tenants.client(&tenants.b_admin, "mai"));

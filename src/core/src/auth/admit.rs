@@ -129,7 +129,8 @@ fn revoked() -> Error {
     Error::new(ErrorKind::TenantRevoked, message::tenant_revoked())
 }
 
-fn is_owner(settings: &Settings, user: &str) -> bool {
+/// Whether the configuration names this user as an owner.
+pub(super) fn is_owner(settings: &Settings, user: &str) -> bool {
     !user.is_empty() && settings.gateway.owner_ids.iter().any(|owner| owner == user)
 }
 

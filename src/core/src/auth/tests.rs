@@ -407,16 +407,24 @@ async fn connect_tells_what_an_admission_rests_on() {
 #[tokio::test]
 async fn an_admission_by_the_gateway_token_stands_as_long_as_the_token() {
     let (auth, _) = authenticator(Some(TOKEN));
-    let grounds = async |params: ConnectParams| match auth.connect(&params, None).await.unwrap() {
-        Connected::Authenticated { grounds, .. } => grounds,
-        other => panic!("{other:?}"),
+    let admitted = async |token: &str, user: &str| {
+        let params = ConnectParams { token: token.into(), user_id: user.into(), ..ConnectParams::default() };
+        match auth.connect(&params, None).await.unwrap() {
+            Connected::Authenticated { caller, grounds, .. } => (caller, grounds),
+            other => panic!("{other:?}"),
+        }
     };
-    let by_token = grounds(ConnectParams { token: TOKEN.into(), ..ConnectParams::default() }).await;
-    let by_key = grounds(ConnectParams { token: KEY.into(), ..ConnectParams::default() }).await;
+    let (owner, admin, by_key) = (admitted(TOKEN, "system").await, admitted(TOKEN, "").await, admitted(KEY, "").await);
+    let stand = || [&owner, &admin, &by_key].map(|(caller, grounds)| auth.configuration_stands(caller, grounds));
     auth.settings.set(Settings { data_dir: "/elsewhere".into(), ..settings(Some(TOKEN)) });
-    assert!(auth.token_stands(&by_token) && auth.token_stands(&by_key));
+    assert_eq!(stand(), [true; 3]);
+    let mut others = settings(Some(TOKEN));
+    others.gateway.owner_ids = vec!["alice".into()];
+    auth.settings.set(others);
+    assert_eq!(stand(), [false, true, true], "the owner is none any more");
     auth.settings.set(settings(Some("another-token")));
-    assert!(!auth.token_stands(&by_token) && auth.token_stands(&by_key));
+    assert_eq!(stand(), [false, false, true]);
+    let by_token = &admin.1;
     assert!(!format!("{by_token:?}").contains(&hex::encode(&Sha256::digest(TOKEN)[..4])));
 }
 

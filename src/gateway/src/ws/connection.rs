@@ -9,6 +9,7 @@ use goclaw_core::{
     auth::Grounds,
     caller::{Caller, Locale},
 };
+use goclaw_ports::ErrorKind;
 use std::{
     net::IpAddr,
     pin::pin,
@@ -83,9 +84,11 @@ pub(super) enum Standing {
         /// When that ends by itself.
         until: Option<Instant>,
     },
-    /// It lost the tenant that it worked in.
-    Revoked {
-        /// When it did.
+    /// It lost what it was known by, or the tenant that it worked in.
+    Lost {
+        /// What its next call is refused with.
+        why: ErrorKind,
+        /// Since when.
         since: Instant,
     },
 }

@@ -1,11 +1,11 @@
 //! `logs.tail`.
 
 use super::{
-    connection::{Connection, Outgoing, Tail},
+    connection::{Connection, Outgoing, Standing, Tail},
     frame::{EventFrame, payload},
     methods::Call,
 };
-use crate::i18n;
+use crate::{gateway::Gateway, i18n};
 use goclaw_ports::{
     Error, Result,
     logs::{LogLevel, LogRecord, LogStream},
@@ -58,12 +58,12 @@ pub(super) async fn tail(call: Call) -> Result<String> {
     let (tail, ended) = Tail::new();
     // It cannot begin before the answer is queued: from here on nothing waits, and it lives on this thread.
     actix_web::rt::spawn({
-        let connection = call.connection.clone();
+        let (connection, gateway) = (call.connection.clone(), call.gateway.clone());
         async move {
             tokio::select! {
                 () = ended.cancelled() => {}
                 _ = connection.stopped() => {}
-                () = forward(&connection, stream) => {}
+                () = forward(&gateway, &connection, stream) => {}
             }
         }
     });
@@ -71,9 +71,13 @@ pub(super) async fn tail(call: Call) -> Result<String> {
     payload(&Tailing { status: "tailing", level: Some(level) })
 }
 
-/// Sends what is logged, as fast as the client reads; the log leaves out what comes faster.
-async fn forward(connection: &Connection, mut stream: Box<dyn LogStream>) {
+/// Sends what is logged, as fast as the client reads, for as long as the client is what it was; the log leaves out what comes
+/// faster.
+async fn forward(gateway: &Gateway, connection: &Connection, mut stream: Box<dyn LogStream>) {
     while let Some(record) = stream.next().await {
+        if !matches!(connection.standing(), Standing::Known { caller, grounds, .. } if gateway.core.auth.configuration_stands(&caller, &grounds)) {
+            return;
+        }
         let Ok(frame) = frame(&record) else { continue };
         connection.send_when_idle(frame).await;
     }

@@ -111,7 +111,7 @@ pub(super) async fn answer(gateway: &web::Data<Gateway>, connection: &Arc<Connec
         Ok(admitted) => admitted,
         Err(error) => {
             // One that lost its grounds is told so and ends.
-            let lost = matches!(connection.standing(), Standing::Known { .. } | Standing::Revoked { .. })
+            let lost = matches!(connection.standing(), Standing::Known { .. } | Standing::Lost { .. })
                 && matches!(error.kind, ErrorKind::TenantRevoked | ErrorKind::Unauthorized);
             asked.respond(connection, &id, Err(error));
             if lost {
@@ -139,9 +139,9 @@ pub(super) async fn answer(gateway: &web::Data<Gateway>, connection: &Arc<Connec
 /// The method and who calls it, if they may.
 fn admitted(gateway: &Gateway, connection: &Connection, name: &str) -> Result<(&'static Method, Arc<Caller>)> {
     let caller = match connection.standing() {
-        Standing::Known { caller, grounds, .. } if gateway.core.auth.token_stands(&grounds) => caller,
-        Standing::Known { .. } => return Err(Error::unauthorized()),
-        Standing::Revoked { .. } => return Err(Error::new(ErrorKind::TenantRevoked, message::tenant_revoked())),
+        Standing::Known { caller, grounds, .. } if gateway.core.auth.configuration_stands(&caller, &grounds) => caller,
+        Standing::Lost { why: ErrorKind::TenantRevoked, .. } => return Err(Error::new(ErrorKind::TenantRevoked, message::tenant_revoked())),
+        Standing::Known { .. } | Standing::Lost { .. } => return Err(Error::unauthorized()),
         Standing::Nobody | Standing::Pending { .. } => return Err(Error::new(ErrorKind::Unauthorized, message::not_connected())),
     };
     let Some(method) = METHODS.iter().find(|method| method.name == name) else {

@@ -83,7 +83,7 @@ async fn read(gateway: &web::Data<Gateway>, connection: &Arc<Connection>, mut me
                 until
             }
             // Noticed at the latest with the answer to the next ping.
-            Standing::Revoked { since } => Some(since + CONNECT_DEADLINE),
+            Standing::Lost { since, .. } => Some(since + CONNECT_DEADLINE),
         };
         let deadline = end.map_or(heard + READ_DEADLINE, |end| end.min(heard + READ_DEADLINE));
         let message = tokio::select! {
@@ -102,9 +102,6 @@ async fn read(gateway: &web::Data<Gateway>, connection: &Arc<Connection>, mut me
                     continue;
                 }
                 AggregatedMessage::Pong(_) => {
-                    if matches!(connection.standing(), Standing::Known { grounds, .. } if !gateway.core.auth.token_stands(&grounds)) {
-                        return CloseCode::Policy;
-                    }
                     heard = Instant::now();
                     continue;
                 }

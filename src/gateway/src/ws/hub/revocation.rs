@@ -13,7 +13,7 @@ use goclaw_core::{
     coherence::{Change, Forget, Kind},
     delivery::ACCESS_REVOKED,
 };
-use goclaw_ports::{Result, TenantId, events::Event, roles::Role};
+use goclaw_ports::{ErrorKind, Result, TenantId, events::Event, roles::Role};
 use serde_json::json;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -147,9 +147,28 @@ impl Hub {
         for (connection, caller, _) in lost {
             let payload = json!({"user_id": &*caller.user, "tenant_id": tenant});
             registry.forget(&connection);
-            connection.stands(Standing::Revoked { since: Instant::now() });
+            connection.stands(Standing::Lost { why: ErrorKind::TenantRevoked, since: Instant::now() });
             // Last: whoever hears it must not be answered any more.
             connection.send(Outgoing::Event(Arc::new(EventFrame::new(ACCESS_REVOKED, &payload))));
+        }
+    }
+
+    /// The configuration has changed. Connections that it gives nothing to stand on any more get nothing more; their next call is
+    /// refused and ends them.
+    pub(crate) fn reconfigured(&self, stands: impl Fn(&Caller, &Grounds) -> bool) {
+        // A `connect` under way asks again, or is found below.
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        let mut registry = self.write();
+        let lost: Vec<Known> = registry
+            .by_tenant
+            .values()
+            .flat_map(|connections| connections.values())
+            .filter_map(known)
+            .filter(|(_, caller, grounds)| !stands(caller, grounds))
+            .collect();
+        for (connection, ..) in lost {
+            registry.forget(&connection);
+            connection.stands(Standing::Lost { why: ErrorKind::Unauthorized, since: Instant::now() });
         }
     }
 
@@ -179,6 +198,7 @@ fn known(connection: &Arc<Connection>) -> Option<Known> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ws::connection::Tail;
     use chrono::DateTime;
     use goclaw_ports::{ApiKeyId, Error};
     use uuid::Uuid;
@@ -247,7 +267,7 @@ mod tests {
 
         fn lost(&mut self) -> bool {
             let told = matches!(self.outgoing.try_recv(), Ok(Outgoing::Event(_)));
-            assert_eq!(told, matches!(self.connection.standing(), Standing::Revoked { .. }));
+            assert_eq!(told, matches!(self.connection.standing(), Standing::Lost { why: ErrorKind::TenantRevoked, .. }));
             told
         }
     }
@@ -315,6 +335,20 @@ mod tests {
         assert!(!admin.lost(), "it only got another name");
         hear(&hub, Says::Gone, &change(Kind::Tenants, TenantId::MASTER)).await;
         assert_eq!((admin.lost(), key.lost(), owner.lost(), elsewhere.lost()), (true, true, false, false));
+    }
+
+    #[tokio::test]
+    async fn who_lost_the_configurations_word_hears_no_more_and_the_others_stay() {
+        let hub = Arc::new(Hub::default());
+        let (lost, stays) = (Client::new(&hub, caller("mai"), Grounds::default()), Client::new(&hub, caller("lan"), Grounds::default()));
+        let (tail, ended) = Tail::new();
+        lost.connection.follow(Some(tail));
+        let before = hub.changes();
+        hub.reconfigured(|caller, _| &*caller.user == "lan");
+        assert!(matches!(lost.connection.standing(), Standing::Lost { why: ErrorKind::Unauthorized, .. }));
+        assert!(ended.is_cancelled(), "the log is not sent any more");
+        assert!(stays.connection.caller().is_some() && hub.count(TenantId::MASTER) == 1);
+        assert!(!hub.identify(&lost.connection, known_as(caller("mai"), Grounds::default()), before), "it was let in under the old one");
     }
 
     #[tokio::test]
