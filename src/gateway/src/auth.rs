@@ -21,11 +21,12 @@ use paperclip::{
 };
 use std::{collections::BTreeMap, net::IpAddr, ops::Deref};
 
-/// The name of the security scheme in the document.
+/// The names of the security schemes in the document: a token or key, and a paired browser.
 pub(crate) const SCHEME: &str = "bearerAuth";
+pub(crate) const PAIRED_SCHEME: &str = "pairedBrowser";
 const USER_ID: &str = "X-GoClaw-User-Id";
 const TENANT_ID: &str = "X-GoClaw-Tenant-Id";
-const SENDER_ID: &str = "X-GoClaw-Sender-Id";
+pub(crate) const SENDER_ID: &str = "X-GoClaw-Sender-Id";
 /// In bytes.
 const MAX_USER_ID: usize = 255;
 

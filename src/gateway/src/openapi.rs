@@ -122,7 +122,9 @@ mod tests {
     #[test]
     fn public_operations_need_no_credential_and_the_others_do() {
         assert_eq!(document()["paths"]["/health"]["get"]["security"], json!([]));
-        assert_eq!(document()["paths"]["/v1/agents"]["get"]["security"], json!([{"bearerAuth": []}]));
+        assert_eq!(document()["paths"]["/v1/agents"]["get"]["security"], json!([{"bearerAuth": []}, {"pairedBrowser": []}]));
+        assert_eq!(document()["paths"]["/v1/api-keys"]["get"]["security"], json!([{"bearerAuth": []}]), "a paired browser is no admin");
+        assert_eq!(document()["components"]["securitySchemes"]["pairedBrowser"]["name"], "X-GoClaw-Sender-Id");
         assert_eq!(document()["security"], json!([{"bearerAuth": []}]));
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{Example, MEDIA_MARK, QUERY_MARK, Route},
-    auth::SCHEME,
+    auth::{PAIRED_SCHEME, SCHEME, SENDER_ID},
     http::DOMAINS,
 };
 use goclaw_ports::roles::Role;
@@ -66,7 +66,13 @@ pub(super) fn finish(paperclip: Value, mut schemas: Object) -> Value {
         "tags": TAGS.iter().map(|(name, description)| json!({"name": name, "description": description})).collect::<Vec<_>>(),
         "paths": paths,
         "components": {
-            "securitySchemes": {SCHEME: {"type": "http", "scheme": "bearer", "description": "The gateway token, or an API key."}},
+            "securitySchemes": {
+                SCHEME: {"type": "http", "scheme": "bearer", "description": "The gateway token, or an API key."},
+                PAIRED_SCHEME: {
+                    "type": "apiKey", "in": "header", "name": SENDER_ID,
+                    "description": "The secret of a paired browser, which is an operator. It got it from `connect` on `/ws`.",
+                },
+            },
             "responses": {
                 "Error": error_response("Failed", &["ErrorBody"]),
                 "OpenAiError": error_response("Failed, in OpenAI's shape", &["OpenAiErrorBody"]),
@@ -84,7 +90,7 @@ fn complete(operation: &mut Object, route: &Route, examples: &[Example], schemas
         *text = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     }
     operation.insert("x-role".to_owned(), route.role.map_or("none", Role::as_str).into());
-    operation.insert("security".to_owned(), if route.role.is_some() { json!([{SCHEME: []}]) } else { json!([]) });
+    operation.insert("security".to_owned(), security_of(route.role));
     if let Some(Value::Array(parameters)) = operation.get_mut("parameters") {
         *parameters = parameters.drain(..).flat_map(|parameter| parameters_of(parameter, schemas, spread)).collect();
     }
@@ -95,6 +101,15 @@ fn complete(operation: &mut Object, route: &Route, examples: &[Example], schemas
     }
     for example in examples.iter().filter(|example| example.operation == id) {
         illustrate(operation, example);
+    }
+}
+
+/// What opens an operation: nothing is needed, or one of these. Paired browsers are operators.
+fn security_of(role: Option<Role>) -> Value {
+    match role {
+        None => json!([]),
+        Some(role) if role <= Role::Operator => json!([{SCHEME: []}, {PAIRED_SCHEME: []}]),
+        Some(_) => json!([{SCHEME: []}]),
     }
 }
 
