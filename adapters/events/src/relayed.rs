@@ -126,7 +126,14 @@ impl RelayedBus {
             batch_events: options.batch_events,
             batch_bytes: options.batch_bytes,
         };
-        let shared = Arc::new(Shared { origin: Uuid::new_v4(), relay, outbox: Outbox::new(limits), peers: Peers::new(options.alive_for), closed: AtomicBool::default(), options });
+        let shared = Arc::new(Shared {
+            origin: Uuid::new_v4(),
+            relay,
+            outbox: Outbox::new(limits),
+            peers: Peers::new(options.alive_for),
+            closed: AtomicBool::default(),
+            options,
+        });
         // Whatever is sent after the line is open is heard: what is stored before that is the base, what comes later wakes.
         let wakes = shared.call(shared.relay.listen()).await?;
         let base = shared.others().await?;

@@ -46,6 +46,7 @@ mod config_permissions;
 mod configuration;
 mod confinement;
 mod durability;
+mod event_catalogue;
 mod event_filter;
 mod logs;
 mod loops;
