@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::Arc;
+use uuid::Uuid;
 
 /// An agent, as the wire shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -191,6 +193,43 @@ pub struct UserProfile {
     pub last_seen_at: DateTime<Utc>,
 }
 
+/// That a user may use an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentShare {
+    /// Its id.
+    pub id: Uuid,
+    /// When the agent was shared.
+    pub created_at: DateTime<Utc>,
+    /// When the role was last given.
+    pub updated_at: DateTime<Utc>,
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Who may use it; at most 255 bytes.
+    pub user_id: String,
+    /// `user`, `viewer`, `operator` or `admin`. All of them give access, and nothing else.
+    pub role: String,
+    /// Who shared it.
+    pub granted_by: String,
+}
+
+/// A user of an agent, and what the agent keeps for them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserInstance {
+    /// The user.
+    pub user_id: String,
+    /// When the user first wrote.
+    pub first_seen_at: DateTime<Utc>,
+    /// When the user last wrote.
+    pub last_seen_at: DateTime<Utc>,
+    /// How many context files the user has.
+    pub file_count: i64,
+    /// What else is known of the user.
+    pub metadata: JsonObject,
+}
+
+/// Makes a file's new text from its old one.
+pub type Rewrite = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
 /// Keeps agents, their files, and who may use them. Every method sees only rows of `tenant`.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
@@ -210,7 +249,15 @@ pub trait AgentStore: Send + Sync {
     ///
     /// # Errors
     /// `AlreadyExists` if the tenant has an agent with this key.
-    async fn insert(&self, tenant: TenantId, agent: &Agent, files: &[ContextFile]) -> Result<()>;
+    async fn insert(&self, tenant: TenantId, agent: &Agent, files: &[ContextFile]) -> Result<()> {
+        self.insert_within(tenant, agent, files, 0).await
+    }
+
+    /// The same, unless the tenant has `limit` agents already; 0 is no limit. Of many callers at once no more get through.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the tenant has an agent with this key, `Precondition` if it has too many.
+    async fn insert_within(&self, tenant: TenantId, agent: &Agent, files: &[ContextFile], limit: i64) -> Result<()>;
 
     /// Changes an agent and answers with the result; `None` if the tenant has no such agent.
     /// `files`, if any, replace the agent-level context files of the same names, in the same step.
@@ -219,6 +266,12 @@ pub trait AgentStore: Send + Sync {
     /// `AlreadyExists` if the new key is taken.
     async fn update(&self, tenant: TenantId, id: AgentId, patch: &AgentPatch, files: &[ContextFile], now: DateTime<Utc>) -> Result<Option<Agent>>;
 
+    /// Gives an agent the status `to` if it has one of `from`. `false` if it has not, or if the tenant has no such agent.
+    async fn switch_status(&self, tenant: TenantId, id: AgentId, from: &[AgentStatus], to: AgentStatus, now: DateTime<Utc>) -> Result<bool>;
+
+    /// Marks agents as failed that are being summoned and were last changed before `before`. Answers how many there were.
+    async fn all_tenants_fail_summoning(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Result<i64>;
+
     /// Deletes an agent with its files, shares, profiles and sessions. `false` if there is none.
     /// Traces stay, for the accounts.
     async fn delete(&self, tenant: TenantId, id: AgentId) -> Result<bool>;
@@ -226,11 +279,14 @@ pub trait AgentStore: Send + Sync {
     /// The role under which the agent is shared with `user`.
     async fn share_role(&self, tenant: TenantId, id: AgentId, user: &str) -> Result<Option<String>>;
 
-    /// Shares the agent with a user, or changes the share's role.
+    /// The agent's shares, oldest first.
+    async fn shares(&self, tenant: TenantId, id: AgentId) -> Result<Vec<AgentShare>>;
+
+    /// Shares an agent with a user. If it is shared already, the role and who gave it are replaced; the rest stays.
     ///
     /// # Errors
     /// `NotFound` if the tenant has no such agent.
-    async fn put_share(&self, tenant: TenantId, id: AgentId, user: &str, role: &str, granted_by: &str, now: DateTime<Utc>) -> Result<()>;
+    async fn put_share(&self, tenant: TenantId, share: &AgentShare) -> Result<()>;
 
     /// Ends a share. `false` if there was none.
     async fn delete_share(&self, tenant: TenantId, id: AgentId, user: &str) -> Result<bool>;
@@ -256,10 +312,26 @@ pub trait AgentStore: Send + Sync {
     /// Deletes one of a user's files. `false` if it was not there.
     async fn delete_user_file(&self, tenant: TenantId, id: AgentId, user: &str, name: &str) -> Result<bool>;
 
-    /// Notes that `user` was seen. At the first time the profile is made with `workspace`, later the stored one stays.
+    /// Notes that `user` was seen. At the first time the profile is made with `workspace`, later the stored one stays; one
+    /// without a workspace gets it.
     /// `seed` files are stored in the same step if the user has no context file at all.
     ///
     /// # Errors
     /// `NotFound` if the tenant has no such agent.
     async fn touch_profile(&self, tenant: TenantId, id: AgentId, user: &str, workspace: &str, seed: &[ContextFile], now: DateTime<Utc>) -> Result<UserProfile>;
+
+    /// The agent's users, those first who wrote last.
+    async fn instances(&self, tenant: TenantId, id: AgentId) -> Result<Vec<UserInstance>>;
+
+    /// Stores one of a user's files, and in the same step a profile without a workspace if the user has none.
+    ///
+    /// # Errors
+    /// `NotFound` if the tenant has no such agent.
+    async fn put_instance_file(&self, tenant: TenantId, id: AgentId, user: &str, file: &ContextFile, now: DateTime<Utc>) -> Result<()>;
+
+    /// Puts entries into the metadata of a user's profile, over those of the same names. `false` if the user has no profile.
+    async fn merge_metadata(&self, tenant: TenantId, id: AgentId, user: &str, metadata: &JsonObject) -> Result<bool>;
+
+    /// Rewrites the file `name` of all users who have one, in one step. Answers how many there were.
+    async fn rewrite_user_files(&self, tenant: TenantId, id: AgentId, name: &str, rewrite: Rewrite, now: DateTime<Utc>) -> Result<i64>;
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use goclaw_ports::{
     AgentId, ApiKeyId, JsonObject, ProviderId, SessionId, SpanId, TenantId, TraceId,
     activity::Activity,
-    agents::{Agent, AgentStatus, AgentType, ContextFile},
+    agents::{Agent, AgentShare, AgentStatus, AgentType, ContextFile},
     api_keys::ApiKey,
     builtin_tools::BuiltinTool,
     providers::ProviderRow,
@@ -109,6 +109,20 @@ pub fn agent(tenant: TenantId, key: &str) -> Agent {
         compaction_config: None,
         context_pruning: None,
         other_config: JsonObject::new(),
+    }
+}
+
+/// A share of an agent, with an id of its own.
+#[must_use]
+pub fn share(agent: AgentId, user: &str, role: &str, granted_by: &str, when: DateTime<Utc>) -> AgentShare {
+    AgentShare {
+        id: Uuid::now_v7(),
+        created_at: when,
+        updated_at: when,
+        agent_id: agent,
+        user_id: user.to_owned(),
+        role: role.to_owned(),
+        granted_by: granted_by.to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ mod rows;
 
 use crate::{
     error::{Failure, missing, taken, taken_or_missing},
-    json::text,
+    json::{object, text},
     pool::{Postgres, enter, within},
     schema::{agent_context_files, agent_shares, agents, user_context_files},
     statement::Fixed,
@@ -16,14 +16,15 @@ use diesel::{
     pg::Pg,
     prelude::*,
     query_builder::{QueryFragment, QueryId},
-    sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Jsonb, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use goclaw_ports::{
-    AgentId, Result, TenantId,
-    agents::{Agent, AgentFilter, AgentPatch, AgentStatus, AgentStore, ContextFile, UserProfile},
+    AgentId, Error, ErrorKind, JsonObject, Result, TenantId,
+    agents::{Agent, AgentFilter, AgentPatch, AgentShare, AgentStatus, AgentStore, ContextFile, Rewrite, UserInstance, UserProfile},
+    message,
 };
-use rows::{Changes, Profile, Row, columns, context_file};
+use rows::{Changes, Instance, Profile, Row, Share, columns, context_file};
 use uuid::Uuid;
 
 const PUT_FILES: &str = "\
@@ -34,7 +35,8 @@ const PUT_FILES: &str = "\
 const TOUCH_PROFILE: &str = "\
     with profile as ( \
         insert into user_agent_profiles as known (agent_id, tenant_id, user_id, workspace, first_seen_at, last_seen_at) values ($1, $2, $3, $4, $5, $5) \
-        on conflict (tenant_id, agent_id, user_id) do update set last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at) \
+        on conflict (tenant_id, agent_id, user_id) do update set last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at), \
+            workspace = case known.workspace when '' then excluded.workspace else known.workspace end \
         returning workspace, first_seen_at, last_seen_at \
     ), seeded as ( \
         insert into user_context_files (agent_id, tenant_id, user_id, file_name, content, updated_at) \
@@ -44,6 +46,29 @@ const TOUCH_PROFILE: &str = "\
     ) \
     select workspace, first_seen_at, last_seen_at from profile";
 
+const INSTANCES: &str = "\
+    select user_id, first_seen_at, last_seen_at, metadata, ( \
+        select count(*) from user_context_files as file \
+        where file.tenant_id = profile.tenant_id and file.agent_id = profile.agent_id and file.user_id = profile.user_id \
+    ) as file_count \
+    from user_agent_profiles as profile where tenant_id = $1 and agent_id = $2 order by last_seen_at desc, user_id";
+
+/// A profile that is there stays as it is; its workspace is set at the first contact.
+const PUT_INSTANCE_FILE: &str = "\
+    with profile as ( \
+        insert into user_agent_profiles (agent_id, tenant_id, user_id, workspace, first_seen_at, last_seen_at) values ($1, $2, $3, '', $4, $4) \
+        on conflict do nothing \
+    ) \
+    insert into user_context_files (agent_id, tenant_id, user_id, file_name, content, updated_at) values ($1, $2, $3, $5, $6, $4) \
+    on conflict (tenant_id, agent_id, user_id, file_name) do update set content = excluded.content, updated_at = excluded.updated_at";
+
+const MERGE_METADATA: &str = "\
+    update user_agent_profiles set metadata = metadata || $4 where tenant_id = $1 and agent_id = $2 and user_id = $3";
+
+const REWRITE: &str = "\
+    update user_context_files as file set content = rewritten.content, updated_at = $4 from unnest($5, $6) as rewritten (user_id, content) \
+    where file.tenant_id = $1 and file.agent_id = $2 and file.file_name = $3 and file.user_id = rewritten.user_id";
+
 /// Stores an agent's own files, replacing those of the same names.
 fn put_files(tenant: TenantId, agent: AgentId, files: &[ContextFile], now: DateTime<Utc>) -> impl QueryFragment<Pg> + QueryId + Send + use<> {
     let (names, contents) = columns(files);
@@ -51,9 +76,9 @@ fn put_files(tenant: TenantId, agent: AgentId, files: &[ContextFile], now: DateT
     Fixed(query.bind::<Array<Text>, _>(names).bind::<Array<Text>, _>(contents))
 }
 
-/// Lets one caller at a time change which agent of the tenant is the default. Taken before any row is locked, so that
+/// Lets one caller at a time change which agent of the tenant is the default, or how many there are. Taken before any row is locked, so that
 /// two callers cannot wait for each other.
-async fn lock_default(connection: &mut AsyncPgConnection, tenant: TenantId) -> QueryResult<()> {
+async fn lock_agents(connection: &mut AsyncPgConnection, tenant: TenantId) -> QueryResult<()> {
     let (high, low) = tenant.0.as_u64_pair();
     let key = i64::from_ne_bytes((high ^ low).to_ne_bytes());
     Fixed(sql_query("select pg_advisory_xact_lock($1)").bind::<BigInt, _>(key)).execute(connection).await.map(drop)
@@ -116,20 +141,26 @@ impl AgentStore for Postgres {
         Ok(connection.run(query.get_result(&mut connection.pipe())).await?)
     }
 
-    async fn insert(&self, tenant: TenantId, agent: &Agent, files: &[ContextFile]) -> Result<()> {
+    async fn insert_within(&self, tenant: TenantId, agent: &Agent, files: &[ContextFile], limit: i64) -> Result<()> {
         let row = Row::new(tenant, agent);
         let mut connection = self.tenant(tenant).await?;
-        let inserting = connection.raw().transaction(async |connection| -> Result<(), Failure> {
+        let inserting = connection.raw().transaction(async |connection| -> Result<bool, Failure> {
             enter(connection, tenant).await?;
+            if agent.is_default || limit > 0 {
+                lock_agents(connection, tenant).await?;
+            }
+            if limit > 0 && agents::table.filter(agents::tenant_id.eq(tenant.0)).count().get_result::<i64>(connection).await? >= limit {
+                return Ok(false);
+            }
             if agent.is_default {
-                lock_default(connection, tenant).await?;
                 yield_default(connection, tenant, agent.id, agent.updated_at).await?;
             }
             diesel::insert_into(agents::table).values(&row).execute(connection).await?;
             put_files(tenant, agent.id, files, agent.created_at).execute(connection).await?;
-            Ok(())
+            Ok(true)
         });
-        within(inserting).await.map_err(taken_or_missing("agent", &agent.agent_key, "tenant", tenant))
+        let inserted = within(inserting).await.map_err(taken_or_missing("agent", &agent.agent_key, "tenant", tenant))?;
+        if inserted { Ok(()) } else { Err(Error::new(ErrorKind::Precondition, message::edition_limit("agents", limit))) }
     }
 
     async fn update(&self, tenant: TenantId, id: AgentId, patch: &AgentPatch, files: &[ContextFile], now: DateTime<Utc>) -> Result<Option<Agent>> {
@@ -139,7 +170,7 @@ impl AgentStore for Postgres {
             enter(connection, tenant).await?;
             let own = agents::table.find(id.0).filter(agents::tenant_id.eq(tenant.0));
             if patch.is_default == Some(true) {
-                lock_default(connection, tenant).await?;
+                lock_agents(connection, tenant).await?;
                 let known: Option<Uuid> = own.select(agents::id).for_update().first(connection).await.optional()?;
                 if known.is_none() {
                     return Ok(None);
@@ -156,6 +187,22 @@ impl AgentStore for Postgres {
         within(updating).await.map_err(taken("agent", key))?.map(Row::agent).transpose()
     }
 
+    async fn switch_status(&self, tenant: TenantId, id: AgentId, from: &[AgentStatus], to: AgentStatus, now: DateTime<Utc>) -> Result<bool> {
+        let connection = self.tenant(tenant).await?;
+        let from: Vec<&str> = from.iter().map(|status| status.as_str()).collect();
+        let own = agents::table.find(id.0).filter(agents::tenant_id.eq(tenant.0)).filter(agents::status.eq_any(from));
+        let query = diesel::update(own).set((agents::status.eq(to.as_str()), agents::updated_at.eq(now)));
+        Ok(connection.run(query.execute(&mut connection.pipe())).await? > 0)
+    }
+
+    async fn all_tenants_fail_summoning(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Result<i64> {
+        let connection = self.engine().await?;
+        let stale = agents::table.filter(agents::status.eq(AgentStatus::Summoning.as_str())).filter(agents::updated_at.lt(before));
+        let query = diesel::update(stale).set((agents::status.eq(AgentStatus::SummonFailed.as_str()), agents::updated_at.eq(now)));
+        let failed = connection.run(query.execute(&mut connection.pipe())).await?;
+        Ok(i64::try_from(failed).unwrap_or(i64::MAX))
+    }
+
     async fn delete(&self, tenant: TenantId, id: AgentId) -> Result<bool> {
         let connection = self.tenant(tenant).await?;
         let query = diesel::delete(agents::table.find(id.0).filter(agents::tenant_id.eq(tenant.0)));
@@ -168,21 +215,32 @@ impl AgentStore for Postgres {
         Ok(connection.run_optional(query.first(&mut connection.pipe())).await?)
     }
 
-    async fn put_share(&self, tenant: TenantId, id: AgentId, user: &str, role: &str, granted_by: &str, now: DateTime<Utc>) -> Result<()> {
+    async fn shares(&self, tenant: TenantId, id: AgentId) -> Result<Vec<AgentShare>> {
         let connection = self.tenant(tenant).await?;
-        let granted = (agent_shares::role.eq(text(role)), agent_shares::granted_by.eq(text(granted_by)), agent_shares::updated_at.eq(now));
+        let query = agent_shares::table
+            .filter(agent_shares::tenant_id.eq(tenant.0).and(agent_shares::agent_id.eq(id.0)))
+            .order((agent_shares::created_at, agent_shares::id))
+            .select(Share::as_select());
+        Ok(connection.run(query.load(&mut connection.pipe())).await?.into_iter().map(Share::share).collect())
+    }
+
+    async fn put_share(&self, tenant: TenantId, share: &AgentShare) -> Result<()> {
+        let connection = self.tenant(tenant).await?;
+        let granted =
+            (agent_shares::role.eq(text(&share.role)), agent_shares::granted_by.eq(text(&share.granted_by)), agent_shares::updated_at.eq(share.updated_at));
         let query = diesel::insert_into(agent_shares::table)
             .values((
-                agent_shares::agent_id.eq(id.0),
+                agent_shares::id.eq(share.id),
+                agent_shares::agent_id.eq(share.agent_id.0),
                 agent_shares::tenant_id.eq(tenant.0),
-                agent_shares::user_id.eq(text(user)),
-                agent_shares::created_at.eq(now),
+                agent_shares::user_id.eq(text(&share.user_id)),
+                agent_shares::created_at.eq(share.created_at),
                 granted.clone(),
             ))
             .on_conflict((agent_shares::tenant_id, agent_shares::agent_id, agent_shares::user_id))
             .do_update()
             .set(granted);
-        connection.run(query.execute(&mut connection.pipe())).await.map(drop).map_err(missing("agent", id))
+        connection.run(query.execute(&mut connection.pipe())).await.map(drop).map_err(missing("agent", share.agent_id))
     }
 
     async fn delete_share(&self, tenant: TenantId, id: AgentId, user: &str) -> Result<bool> {
@@ -254,5 +312,54 @@ impl AgentStore for Postgres {
         );
         let profile = connection.run(query.get_result(&mut connection.pipe())).await.map_err(missing("agent", id))?;
         Ok(Profile::profile(profile))
+    }
+
+    async fn instances(&self, tenant: TenantId, id: AgentId) -> Result<Vec<UserInstance>> {
+        let connection = self.tenant(tenant).await?;
+        let query = Fixed(sql_query(INSTANCES).bind::<SqlUuid, _>(tenant.0).bind::<SqlUuid, _>(id.0));
+        let rows: Vec<Instance> = connection.run(query.load(&mut connection.pipe())).await?;
+        rows.into_iter().map(Instance::instance).collect()
+    }
+
+    async fn put_instance_file(&self, tenant: TenantId, id: AgentId, user: &str, file: &ContextFile, now: DateTime<Utc>) -> Result<()> {
+        let connection = self.tenant(tenant).await?;
+        let query = Fixed(
+            sql_query(PUT_INSTANCE_FILE)
+                .bind::<SqlUuid, _>(id.0)
+                .bind::<SqlUuid, _>(tenant.0)
+                .bind::<Text, _>(text(user))
+                .bind::<Timestamptz, _>(now)
+                .bind::<Text, _>(text(&file.name))
+                .bind::<Text, _>(text(&file.content)),
+        );
+        connection.run(query.execute(&mut connection.pipe())).await.map(drop).map_err(missing("agent", id))
+    }
+
+    async fn merge_metadata(&self, tenant: TenantId, id: AgentId, user: &str, metadata: &JsonObject) -> Result<bool> {
+        let connection = self.tenant(tenant).await?;
+        let query = Fixed(
+            sql_query(MERGE_METADATA).bind::<SqlUuid, _>(tenant.0).bind::<SqlUuid, _>(id.0).bind::<Text, _>(text(user)).bind::<Jsonb, _>(object(metadata)),
+        );
+        Ok(connection.run(query.execute(&mut connection.pipe())).await? > 0)
+    }
+
+    async fn rewrite_user_files(&self, tenant: TenantId, id: AgentId, name: &str, rewrite: Rewrite, now: DateTime<Utc>) -> Result<i64> {
+        let mut connection = self.tenant(tenant).await?;
+        let rewriting = connection.raw().transaction(async |connection| -> Result<usize, Failure> {
+            enter(connection, tenant).await?;
+            let files: Vec<(String, String)> = user_context_files::table
+                .filter(user_context_files::tenant_id.eq(tenant.0).and(user_context_files::agent_id.eq(id.0)))
+                .filter(user_context_files::file_name.eq(text(name)))
+                .order(user_context_files::user_id)
+                .select((user_context_files::user_id, user_context_files::content))
+                .for_update()
+                .load(connection)
+                .await?;
+            let (users, contents): (Vec<_>, Vec<_>) = files.into_iter().map(|(user, content)| (user, text(&rewrite(&content)))).unzip();
+            let query = sql_query(REWRITE).bind::<SqlUuid, _>(tenant.0).bind::<SqlUuid, _>(id.0).bind::<Text, _>(text(name));
+            let query = query.bind::<Timestamptz, _>(now).bind::<Array<Text>, _>(users).bind::<Array<Text>, _>(contents);
+            Ok(Fixed(query).execute(connection).await?)
+        });
+        Ok(i64::try_from(within(rewriting).await?).unwrap_or(i64::MAX))
     }
 }

@@ -74,6 +74,7 @@ diesel::table! {
 
 diesel::table! {
     agent_shares (tenant_id, agent_id, user_id) {
+        id -> Uuid,
         agent_id -> Uuid,
         tenant_id -> Uuid,
         user_id -> Text,

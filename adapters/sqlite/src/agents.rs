@@ -1,18 +1,20 @@
 //! Agents, their files, and who may use them.
 
+mod belongings;
 mod row;
 
 use crate::{
     database::Sqlite,
-    failure::{Explain, Failure},
+    failure::Failure,
     filter::Filter,
     values::{Columns, Text, Time},
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
-    AgentId, Error, Result, TenantId,
-    agents::{Agent, AgentFilter, AgentPatch, AgentStatus, AgentStore, ContextFile, UserProfile},
+    AgentId, Error, ErrorKind, JsonObject, Result, TenantId,
+    agents::{Agent, AgentFilter, AgentPatch, AgentShare, AgentStatus, AgentStore, ContextFile, Rewrite, UserInstance, UserProfile},
+    message,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
 
@@ -55,12 +57,16 @@ fn touch_profile(connection: &Connection, tenant: TenantId, id: AgentId, user: &
     connection
         .prepare_cached(
             "insert into user_agent_profiles (agent_id, tenant_id, user_id, workspace, first_seen_at, last_seen_at) values (?1, ?2, ?3, ?4, ?5, ?5)
-             on conflict do update set last_seen_at = max(last_seen_at, excluded.last_seen_at)
+             on conflict do update set last_seen_at = max(last_seen_at, excluded.last_seen_at), workspace = iif(workspace = '', excluded.workspace, workspace)
              returning workspace, first_seen_at, last_seen_at",
         )?
         .query_row(params![Text(id), Text(tenant), user, workspace, Time(now)], |row| {
             Ok(UserProfile { workspace: row.get("workspace")?, first_seen_at: row.time("first_seen_at")?, last_seen_at: row.time("last_seen_at")? })
         })
+}
+
+fn count(connection: &Connection, tenant: TenantId) -> rusqlite::Result<i64> {
+    connection.prepare_cached("select count(*) from agents where tenant_id = ?1")?.query_row([Text(tenant)], |row| row.get(0))
 }
 
 #[async_trait]
@@ -104,16 +110,15 @@ impl AgentStore for Sqlite {
     }
 
     async fn count(&self, tenant: TenantId) -> Result<i64> {
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached("select count(*) from agents where tenant_id = ?1")?;
-            Ok(statement.query_row([Text(tenant)], |row| row.get(0))?)
-        })
-        .await
+        self.read(move |connection| Ok(count(connection, tenant)?)).await
     }
 
-    async fn insert(&self, tenant: TenantId, agent: &Agent, files: &[ContextFile]) -> Result<()> {
+    async fn insert_within(&self, tenant: TenantId, agent: &Agent, files: &[ContextFile], limit: i64) -> Result<()> {
         let (agent, files) = (agent.clone(), files.to_vec());
         self.write(move |connection| {
+            if limit > 0 && count(connection, tenant)? >= limit {
+                return Err(Error::new(ErrorKind::Precondition, message::edition_limit("agents", limit)).into());
+            }
             if agent.is_default {
                 row::clear_default(connection, tenant, agent.id, agent.updated_at)?;
             }
@@ -139,6 +144,26 @@ impl AgentStore for Sqlite {
         .await
     }
 
+    async fn switch_status(&self, tenant: TenantId, id: AgentId, from: &[AgentStatus], to: AgentStatus, now: DateTime<Utc>) -> Result<bool> {
+        let from = serde_json::to_string(from).map_err(Error::internal)?;
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "update agents set status = ?3, updated_at = ?4 where tenant_id = ?1 and id = ?2 and status in (select value from json_each(?5))",
+            )?;
+            Ok(statement.execute(params![Text(tenant), Text(id), to.as_str(), Time(now), from])? > 0)
+        })
+        .await
+    }
+
+    async fn all_tenants_fail_summoning(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Result<i64> {
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached("update agents set status = ?1, updated_at = ?2 where status = ?3 and updated_at < ?4")?;
+            let failed = statement.execute(params![AgentStatus::SummonFailed.as_str(), Time(now), AgentStatus::Summoning.as_str(), Time(before)])?;
+            Ok(i64::try_from(failed).map_err(Error::internal)?)
+        })
+        .await
+    }
+
     async fn delete(&self, tenant: TenantId, id: AgentId) -> Result<bool> {
         self.write(move |connection| {
             let mut statement = connection.prepare_cached("delete from agents where tenant_id = ?1 and id = ?2")?;
@@ -156,19 +181,15 @@ impl AgentStore for Sqlite {
         .await
     }
 
-    async fn put_share(&self, tenant: TenantId, id: AgentId, user: &str, role: &str, granted_by: &str, now: DateTime<Utc>) -> Result<()> {
-        let (user, role, granted_by) = (user.to_owned(), role.to_owned(), granted_by.to_owned());
+    async fn shares(&self, tenant: TenantId, id: AgentId) -> Result<Vec<AgentShare>> {
+        self.read(move |connection| belongings::shares(connection, tenant, id)).await
+    }
+
+    async fn put_share(&self, tenant: TenantId, share: &AgentShare) -> Result<()> {
+        let share = share.clone();
         self.write(move |connection| {
-            require(connection, tenant, id)?;
-            connection
-                .prepare_cached(
-                    "insert into agent_shares (agent_id, tenant_id, user_id, role, granted_by, created_at, updated_at)
-                     values (?1, ?2, ?3, ?4, ?5, ?6, ?6)
-                     on conflict do update set role = excluded.role, granted_by = excluded.granted_by, updated_at = excluded.updated_at",
-                )?
-                .execute(params![Text(id), Text(tenant), user, role, granted_by, Time(now)])
-                .unless_missing("agent", id)?;
-            Ok(())
+            require(connection, tenant, share.agent_id)?;
+            belongings::put_share(connection, tenant, &share)
         })
         .await
     }
@@ -243,5 +264,29 @@ impl AgentStore for Sqlite {
             Ok(profile)
         })
         .await
+    }
+
+    async fn instances(&self, tenant: TenantId, id: AgentId) -> Result<Vec<UserInstance>> {
+        self.read(move |connection| belongings::instances(connection, tenant, id)).await
+    }
+
+    async fn put_instance_file(&self, tenant: TenantId, id: AgentId, user: &str, file: &ContextFile, now: DateTime<Utc>) -> Result<()> {
+        let (user, file) = (user.to_owned(), file.clone());
+        self.write(move |connection| {
+            require(connection, tenant, id)?;
+            belongings::ensure_profile(connection, tenant, id, &user, now)?;
+            Ok(put_user_files(connection, tenant, id, &user, &[file], now)?)
+        })
+        .await
+    }
+
+    async fn merge_metadata(&self, tenant: TenantId, id: AgentId, user: &str, metadata: &JsonObject) -> Result<bool> {
+        let (user, metadata) = (user.to_owned(), metadata.clone());
+        self.write(move |connection| belongings::merge_metadata(connection, tenant, id, &user, metadata)).await
+    }
+
+    async fn rewrite_user_files(&self, tenant: TenantId, id: AgentId, name: &str, rewrite: Rewrite, now: DateTime<Utc>) -> Result<i64> {
+        let name = name.to_owned();
+        self.write(move |connection| belongings::rewrite(connection, tenant, id, &name, &*rewrite, now)).await
     }
 }

@@ -1,8 +1,21 @@
 //! Agents: who may see, make, change and delete them.
 
 mod body;
+mod directory;
+mod files;
+mod identity;
+mod instances;
+mod named;
+mod shares;
+mod work;
 
 pub use body::{AgentUpdate, NewAgent, is_slug};
+pub use files::{AgentFile, AgentFiles, FileChange, FileSet};
+pub use identity::Identity;
+pub use instances::{InstanceFile, InstanceView};
+pub use named::{NamedAgent, NamedUpdate, Removed};
+pub use shares::NewShare;
+pub use work::{AtWork, Waited};
 
 use crate::{
     audit::Audit,
@@ -14,7 +27,7 @@ use crate::{
 };
 use goclaw_ports::{
     AgentId, Error, ErrorKind, Result, TenantId,
-    agents::{Agent, AgentFilter, AgentPatch, AgentStatus, AgentStore, ContextFile},
+    agents::{Agent, AgentFilter, AgentStatus, AgentStore, AgentType, ContextFile, Rewrite},
     clock::{Clock, Ids},
     message,
     roles::Role,
@@ -93,24 +106,22 @@ impl Agents {
     pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<Agent> {
         caller.require(Role::Admin, Access::Manage, "/v1/agents")?;
         let owner = caller.named_user()?.to_owned();
-        let tenant = match new.tenant_id {
-            Some(tenant) if caller.role == Role::Owner => tenant,
-            _ => caller.tenant,
-        };
+        body::check_key(&new.agent_key)?;
+        let tenant = tenant_of(caller, &new);
         let settings = self.settings.of(tenant).await?;
         let agent = new.into_agent(tenant, owner, &settings, AgentId(self.ids.row()), self.clock.now())?;
-        check_workspace(caller, &settings, &agent.workspace)?;
-        if tenant == TenantId::MASTER && agent.agent_key == "tenants" {
-            return Err(Error::invalid_request("the key \"tenants\" is reserved"));
-        }
-        let limit = settings.edition.max_agents;
-        if limit > 0 && self.store.count(tenant).await? >= limit {
-            return Err(Error::new(ErrorKind::Precondition, message::edition_limit("agents", limit)));
-        }
         let files = context_files::seed_of(&agent);
-        self.store.insert(tenant, &agent, &files).await?;
+        self.insert(caller, &settings, &agent, &files).await?;
         self.audit.record(caller, "agent.created", "agent", agent.id, None).await;
         Ok(agent)
+    }
+
+    async fn insert(&self, caller: &Caller, settings: &Settings, agent: &Agent, files: &[ContextFile]) -> Result<()> {
+        check_workspace(caller, settings, &agent.workspace)?;
+        if agent.tenant_id == TenantId::MASTER && agent.agent_key == "tenants" {
+            return Err(Error::invalid_request("the key \"tenants\" is reserved"));
+        }
+        self.store.insert_within(agent.tenant_id, agent, files, settings.edition.max_agents).await
     }
 
     /// The agent with this id or key.
@@ -129,15 +140,29 @@ impl Agents {
     /// # Errors
     /// `Invalid` for a bad id or bad fields, `NotFound`, `Forbidden`, `AlreadyExists` for a key that is taken.
     pub async fn update(&self, caller: &Caller, id: &str, update: AgentUpdate) -> Result<Agent> {
+        caller.require(Role::Admin, Access::Manage, "/v1/agents/{id}")?;
         let agent = self.owned(caller, id, "change").await?;
+        self.change(caller, agent, update, &[]).await
+    }
+
+    /// Changes an agent that the caller owns; `identity` are more fields of its IDENTITY.md.
+    async fn change(&self, caller: &Caller, agent: Agent, update: AgentUpdate, identity: &[(&str, &str)]) -> Result<Agent> {
         let patch = update.into_patch()?;
         if let Some(workspace) = &patch.workspace {
             let settings = self.settings.of(caller.tenant).await?;
             check_workspace(caller, &settings, workspace)?;
         }
-        let files = self.renamed_identity(caller.tenant, &agent, &patch).await?;
+        let name = patch.display_name.as_deref().filter(|name| !name.is_empty());
+        let fields: Vec<(&str, &str)> = name.map(|name| ("Name", name)).into_iter().chain(identity.iter().copied()).collect();
+        let files = self.identity_with(caller.tenant, &agent, &fields).await?;
         let updated = self.store.update(caller.tenant, agent.id, &patch, &files, self.clock.now()).await?;
-        let updated = updated.ok_or_else(|| Error::not_found("agent", id))?;
+        let updated = updated.ok_or_else(|| Error::not_found("agent", agent.id))?;
+        if let Some(name) = name.map(str::to_owned)
+            && updated.agent_type == AgentType::Open
+        {
+            let renamed: Rewrite = Arc::new(move |text| context_files::with_field(text, "Name", &name));
+            self.store.rewrite_user_files(caller.tenant, agent.id, context_files::IDENTITY, renamed, self.clock.now()).await?;
+        }
         self.audit.record(caller, "agent.updated", "agent", agent.id, None).await;
         Ok(updated)
     }
@@ -148,10 +173,15 @@ impl Agents {
     /// # Errors
     /// `Invalid` for a bad id, `NotFound`, `Forbidden`.
     pub async fn delete(&self, caller: &Caller, id: &str) -> Result<()> {
+        caller.require(Role::Admin, Access::Manage, "/v1/agents/{id}")?;
         let agent = self.owned(caller, id, "delete").await?;
+        self.remove(caller, &agent).await
+    }
+
+    async fn remove(&self, caller: &Caller, agent: &Agent) -> Result<()> {
         self.runs.stop_agent(caller.tenant, &agent.agent_key).await;
         if !self.store.delete(caller.tenant, agent.id).await? {
-            return Err(Error::not_found("agent", id));
+            return Err(Error::not_found("agent", agent.id));
         }
         self.audit.record(caller, "agent.deleted", "agent", agent.id, None).await;
         Ok(())
@@ -186,25 +216,46 @@ impl Agents {
         Err(Error::new(ErrorKind::Forbidden, message::no_access("agent")))
     }
 
+    /// The agent with this id, if it is the caller's own.
     async fn owned(&self, caller: &Caller, id: &str, action: &str) -> Result<Agent> {
-        caller.require(Role::Admin, Access::Manage, "/v1/agents/{id}")?;
         let id: AgentId = id.parse().map_err(|_| Error::invalid(message::invalid_id("agent")))?;
         let agent = self.store.find(caller.tenant, &id.to_string()).await?.filter(|agent| agent.id == id);
         let agent = agent.ok_or_else(|| Error::not_found("agent", id))?;
-        let owns = !caller.user.is_empty() && agent.owner_id == *caller.user;
-        if caller.role != Role::Owner && !owns {
-            return Err(Error::new(ErrorKind::Forbidden, message::owner_only(format!("{action} this agent"))));
-        }
+        check_owner(caller, &agent, action)?;
         Ok(agent)
     }
 
-    /// IDENTITY.md with the new name in it, if the name changes.
-    async fn renamed_identity(&self, tenant: TenantId, agent: &Agent, patch: &AgentPatch) -> Result<Vec<ContextFile>> {
-        let Some(name) = patch.display_name.as_deref().filter(|name| !name.is_empty()) else { return Ok(vec![]) };
-        let files = self.store.files(tenant, agent.id).await?;
-        let identity = files.iter().find(|file| file.name == context_files::IDENTITY).map_or("", |file| &file.content);
-        Ok(vec![ContextFile { name: context_files::IDENTITY.into(), content: context_files::with_field(identity, "Name", name) }])
+    /// The agent with this id or key, whoever's it is.
+    async fn known(&self, tenant: TenantId, id_or_key: &str) -> Result<Agent> {
+        if id_or_key.is_empty() {
+            return Err(Error::required("agentId"));
+        }
+        self.store.find(tenant, id_or_key).await?.ok_or_else(|| Error::new(ErrorKind::NotFound, message::agent_not_found(id_or_key)))
     }
+
+    /// IDENTITY.md with these fields in it, if there are any.
+    async fn identity_with(&self, tenant: TenantId, agent: &Agent, fields: &[(&str, &str)]) -> Result<Vec<ContextFile>> {
+        if fields.is_empty() {
+            return Ok(vec![]);
+        }
+        let files = self.store.files(tenant, agent.id).await?;
+        let identity = files.into_iter().find(|file| file.name == context_files::IDENTITY).map_or_else(String::new, |file| file.content);
+        let content = fields.iter().fold(identity, |text, (field, value)| context_files::with_field(&text, field, value));
+        Ok(vec![ContextFile { name: context_files::IDENTITY.into(), content }])
+    }
+}
+
+/// Where a new agent goes: owners may name another tenant.
+fn tenant_of(caller: &Caller, new: &NewAgent) -> TenantId {
+    new.tenant_id.filter(|_| caller.role == Role::Owner).unwrap_or(caller.tenant)
+}
+
+fn check_owner(caller: &Caller, agent: &Agent, action: &str) -> Result<()> {
+    let owns = !caller.user.is_empty() && agent.owner_id == *caller.user;
+    if caller.role == Role::Owner || owns {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Forbidden, message::owner_only(format!("{action} this agent"))))
 }
 
 fn visible_to(caller: &Caller, status: Option<AgentStatus>) -> Result<AgentFilter> {

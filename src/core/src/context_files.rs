@@ -37,7 +37,8 @@ const TEMPLATES: &[(&str, &str)] = &[
 const IN_THE_PROMPT: &str = "This file is already part of your instructions. Follow it; do not quote it.";
 const OWNER_ONLY: &str = "Only this agent's owner may change this file. Tell the user so, and do not try again.";
 
-fn templates(names: &[&str]) -> Vec<ContextFile> {
+/// The templates of these names.
+pub(crate) fn templates(names: &[&str]) -> Vec<ContextFile> {
     let of_name = |(name, content): &(&str, &str)| ContextFile { name: (*name).to_owned(), content: (*content).to_owned() };
     TEMPLATES.iter().filter(|(name, _)| names.contains(name)).map(of_name).collect()
 }
@@ -95,6 +96,18 @@ pub fn with_field(text: &str, field: &str, value: &str) -> String {
         lines.insert(after, format!("{field}: {value}"));
     }
     lines.join("\n") + "\n"
+}
+
+/// The value of `field` in the first line that says it, as `field: value`, with or without list and bold marks.
+#[must_use]
+pub fn field(text: &str, field: &str) -> Option<String> {
+    let value = |line: &str| {
+        let bare = line.trim().trim_start_matches(['-', '*', '_', ' ', '\t']);
+        let (name, value) = bare.split_once(':')?;
+        let value = value.trim_matches(['*', '_', '`', '"', ' ', '\t']);
+        (name.trim_end_matches(['*', '_', ' ']).eq_ignore_ascii_case(field) && !value.is_empty()).then(|| value.to_owned())
+    };
+    text.lines().filter(|line| !line.trim_start().starts_with('#')).find_map(value)
 }
 
 /// Reads and writes context files.
@@ -206,6 +219,17 @@ mod tests {
     #[case("", "Name: Zoe\n")]
     fn a_field_is_replaced_where_it_stands(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(with_field(text, "Name", "Zoe"), expected);
+    }
+
+    #[rstest]
+    #[case("Name: Zoe", Some("Zoe"))]
+    #[case("# Name: Zoe", None)]
+    #[case("- **Name:** Zoe the Fox \n", Some("Zoe the Fox"))]
+    #[case("**name**: *Zoe*", Some("Zoe"))]
+    #[case("- **Name:**\n- **Creature:** fox", None)]
+    #[case("Surname: x\nName:\nName: Zoe", Some("Zoe"))]
+    fn a_fields_value_is_read_with_or_without_marks(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(field(text, "Name").as_deref(), expected);
     }
 
     #[test]

@@ -239,6 +239,11 @@ impl Runs {
         self.wait_until(Duration::from_secs(10), |runs| runs.of_agent(tenant, agent_key) == 0).await;
     }
 
+    /// Waits until an agent has no run any more. `false` if it still has when the time is up.
+    pub async fn wait_for_agent(&self, tenant: TenantId, agent_key: &str, limit: Duration) -> bool {
+        self.wait_until(limit, |runs| runs.of_agent(tenant, agent_key) == 0).await
+    }
+
     /// Stops a conversation's runs, those that wait included, and waits until they have ended.
     pub async fn stop_session(&self, tenant: TenantId, session_key: &str) {
         self.of_session(tenant, session_key).iter().for_each(|run| run.cancel.cancel());

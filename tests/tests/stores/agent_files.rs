@@ -1,7 +1,7 @@
 //! What belongs to an agent: shares, context files, users' profiles.
 
 use goclaw_ports::AgentId;
-use goclaw_tests::fixtures::{at, file};
+use goclaw_tests::fixtures::{at, file, share};
 use uuid::Uuid;
 
 on_both_databases! {
@@ -10,7 +10,7 @@ on_both_databases! {
         let fox = db.agent(tenant, "fox").await;
         assert_eq!(db.stores.agents.share_role(tenant, fox.id, "mai").await.unwrap(), None);
         for role in ["admin", "operator", "viewer", "user"] {
-            db.stores.agents.put_share(tenant, fox.id, "mai", role, "lan", at(1)).await.unwrap();
+            db.stores.agents.put_share(tenant, &share(fox.id, "mai", role, "lan", at(1))).await.unwrap();
             assert_eq!(db.stores.agents.share_role(tenant, fox.id, "mai").await.unwrap().as_deref(), Some(role));
         }
         assert_eq!(db.stores.agents.share_role(tenant, fox.id, "MAI").await.unwrap(), None);
@@ -20,7 +20,7 @@ on_both_databases! {
         let tenant = db.tenant("a").await;
         let fox = db.agent(tenant, "fox").await;
         for user in ["mai", "lan"] {
-            db.stores.agents.put_share(tenant, fox.id, user, "user", "owner", at(1)).await.unwrap();
+            db.stores.agents.put_share(tenant, &share(fox.id, user, "user", "owner", at(1))).await.unwrap();
         }
         assert!(db.stores.agents.delete_share(tenant, fox.id, "mai").await.unwrap());
         assert!(!db.stores.agents.delete_share(tenant, fox.id, "mai").await.unwrap());
@@ -70,7 +70,7 @@ on_both_databases! {
         let (fox, wolf) = (db.agent(tenant, "fox").await, db.agent(tenant, "wolf").await);
         db.stores.agents.put_file(tenant, fox.id, &file("SOUL.md", "fox"), at(1)).await.unwrap();
         db.stores.agents.put_user_file(tenant, fox.id, "mai", &file("USER.md", "fox"), at(1)).await.unwrap();
-        db.stores.agents.put_share(tenant, fox.id, "mai", "user", "lan", at(1)).await.unwrap();
+        db.stores.agents.put_share(tenant, &share(fox.id, "mai", "user", "lan", at(1))).await.unwrap();
         assert!(db.stores.agents.files(tenant, wolf.id).await.unwrap().is_empty());
         assert!(db.stores.agents.user_files(tenant, wolf.id, "mai").await.unwrap().is_empty());
         assert_eq!(db.stores.agents.share_role(tenant, wolf.id, "mai").await.unwrap(), None);
@@ -121,7 +121,7 @@ on_both_databases! {
         let tenant = db.tenant("a").await;
         let unknown = AgentId(Uuid::now_v7());
         let agents = &db.stores.agents;
-        assert_fails!(agents.put_share(tenant, unknown, "mai", "user", "lan", at(1)).await, NotFound);
+        assert_fails!(agents.put_share(tenant, &share(unknown, "mai", "user", "lan", at(1))).await, NotFound);
         assert_fails!(agents.put_file(tenant, unknown, &file("SOUL.md", "x"), at(1)).await, NotFound);
         assert_fails!(agents.put_user_file(tenant, unknown, "mai", &file("USER.md", "x"), at(1)).await, NotFound);
         assert_fails!(agents.touch_profile(tenant, unknown, "mai", "/w", &[file("USER.md", "x")], at(1)).await, NotFound);
@@ -134,13 +134,13 @@ on_both_databases! {
         let (a, b) = (db.tenant("a").await, db.tenant("b").await);
         let fox = db.agent(a, "fox").await;
         let agents = &db.stores.agents;
-        agents.put_share(a, fox.id, "mai", "user", "lan", at(1)).await.unwrap();
+        agents.put_share(a, &share(fox.id, "mai", "user", "lan", at(1))).await.unwrap();
         agents.put_file(a, fox.id, &file("SOUL.md", "a"), at(1)).await.unwrap();
         agents.put_user_file(a, fox.id, "mai", &file("USER.md", "a"), at(1)).await.unwrap();
         agents.touch_profile(a, fox.id, "mai", "/a", &[], at(1)).await.unwrap();
 
         assert_eq!(agents.share_role(b, fox.id, "mai").await.unwrap(), None);
-        assert_fails!(agents.put_share(b, fox.id, "mai", "admin", "thief", at(2)).await, NotFound);
+        assert_fails!(agents.put_share(b, &share(fox.id, "mai", "admin", "thief", at(2))).await, NotFound);
         assert!(!agents.delete_share(b, fox.id, "mai").await.unwrap());
         assert!(agents.files(b, fox.id).await.unwrap().is_empty());
         assert_fails!(agents.put_file(b, fox.id, &file("SOUL.md", "b"), at(2)).await, NotFound);

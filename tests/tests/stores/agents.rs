@@ -6,7 +6,7 @@ use goclaw_ports::{
 };
 use goclaw_tests::{
     TestDatabase,
-    fixtures::{agent, at, file, object, odd_json, said, trace},
+    fixtures::{agent, at, file, object, odd_json, said, share, trace},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -38,8 +38,8 @@ fn full_agent(tenant: goclaw_ports::TenantId, key: &str) -> Agent {
     }
 }
 
-async fn share(db: &TestDatabase, tenant: goclaw_ports::TenantId, agent: &Agent, user: &str) {
-    db.stores.agents.put_share(tenant, agent.id, user, "user", "owner@example.com", at(1)).await.unwrap();
+async fn shared(db: &TestDatabase, tenant: goclaw_ports::TenantId, agent: &Agent, user: &str) {
+    db.stores.agents.put_share(tenant, &share(agent.id, user, "user", "owner@example.com", at(1))).await.unwrap();
 }
 
 on_both_databases! {
@@ -117,9 +117,9 @@ on_both_databases! {
         for agent in &agents {
             db.stores.agents.insert(tenant, agent, &[]).await.unwrap();
         }
-        share(&db, tenant, &agents[1], "mai").await;
-        share(&db, tenant, &agents[3], "MAI").await;
-        share(&db, tenant, &agents[0], "mai").await;
+        shared(&db, tenant, &agents[1], "mai").await;
+        shared(&db, tenant, &agents[3], "MAI").await;
+        shared(&db, tenant, &agents[0], "mai").await;
         let visible = async |user: &str| keys(db.stores.agents.list(tenant, &AgentFilter { visible_to: Some(user.into()), status: None }).await.unwrap());
         assert_eq!(visible("mai").await, ["own", "shared", "default"]);
         assert_eq!(visible("stranger").await, ["default"]);
@@ -299,7 +299,7 @@ on_both_databases! {
             db.stores.agents.put_file(tenant, agent.id, &file("SOUL.md", "x"), at(1)).await.unwrap();
             db.stores.agents.put_user_file(tenant, agent.id, "mai", &file("USER.md", "x"), at(1)).await.unwrap();
             db.stores.agents.touch_profile(tenant, agent.id, "mai", "/w", &[], at(1)).await.unwrap();
-            share(&db, tenant, agent, "mai").await;
+            shared(&db, tenant, agent, "mai").await;
             db.session(tenant, agent.id, &key).await;
             db.stores.sessions.append(tenant, &key, &[said("hello")], &SessionDelta::default(), at(1)).await.unwrap();
             let trace = Trace { agent_id: Some(agent.id), session_key: key, ..trace() };

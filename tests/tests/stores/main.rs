@@ -35,6 +35,7 @@ macro_rules! assert_fails {
 
 mod activity;
 mod agent_files;
+mod agent_instances;
 mod agents;
 mod api_keys;
 mod builtin_tools;

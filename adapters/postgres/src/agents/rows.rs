@@ -3,16 +3,16 @@
 use crate::{
     error::corrupt,
     json::{decode, object, text},
-    schema::agents,
+    schema::{agent_shares, agents},
 };
 use chrono::{DateTime, Utc};
 use diesel::{
     prelude::*,
-    sql_types::{Text, Timestamptz},
+    sql_types::{BigInt, Jsonb, Text, Timestamptz},
 };
 use goclaw_ports::{
     AgentId, JsonObject, Result, TenantId,
-    agents::{Agent, AgentPatch, AgentStatus, AgentType, ContextFile, UserProfile},
+    agents::{Agent, AgentPatch, AgentShare, AgentStatus, AgentType, ContextFile, UserInstance, UserProfile},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -175,6 +175,58 @@ pub(super) struct Profile {
 impl Profile {
     pub(super) fn profile(self) -> UserProfile {
         UserProfile { workspace: self.workspace, first_seen_at: self.first_seen_at, last_seen_at: self.last_seen_at }
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = agent_shares)]
+pub(super) struct Share {
+    id: Uuid,
+    agent_id: Uuid,
+    user_id: String,
+    role: String,
+    granted_by: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl Share {
+    pub(super) fn share(self) -> AgentShare {
+        AgentShare {
+            id: self.id,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            agent_id: AgentId(self.agent_id),
+            user_id: self.user_id,
+            role: self.role,
+            granted_by: self.granted_by,
+        }
+    }
+}
+
+#[derive(QueryableByName)]
+pub(super) struct Instance {
+    #[diesel(sql_type = Text)]
+    user_id: String,
+    #[diesel(sql_type = Timestamptz)]
+    first_seen_at: DateTime<Utc>,
+    #[diesel(sql_type = Timestamptz)]
+    last_seen_at: DateTime<Utc>,
+    #[diesel(sql_type = BigInt)]
+    file_count: i64,
+    #[diesel(sql_type = Jsonb)]
+    metadata: Value,
+}
+
+impl Instance {
+    pub(super) fn instance(self) -> Result<UserInstance> {
+        Ok(UserInstance {
+            user_id: self.user_id,
+            first_seen_at: self.first_seen_at,
+            last_seen_at: self.last_seen_at,
+            file_count: self.file_count,
+            metadata: decode(self.metadata)?,
+        })
     }
 }
 

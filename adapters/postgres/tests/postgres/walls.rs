@@ -1,10 +1,11 @@
 //! The second wall: what SQL that forgets the tenant can do.
 
 use crate::support::{Database, agent, at, member, pairing, session, tenant, trace};
+use chrono::{DateTime, Utc};
 use goclaw_ports::{
-    ErrorKind, JsonObject, TenantId,
+    AgentId, ErrorKind, JsonObject, TenantId,
     activity::Activity,
-    agents::{Agent, ContextFile},
+    agents::{Agent, AgentShare, ContextFile},
     config_permissions::{ConfigPermission, Permission},
     pairing::PendingLimits,
     sessions::{ChatMessage, MessageRole, SessionDelta},
@@ -18,6 +19,18 @@ const PROTECTED: &str = "select c.relname::text, c.relrowsecurity and c.relforce
 
 async fn as_tenant(client: &Client, tenant: TenantId) {
     client.batch_execute(&format!("set role goclaw_tenant; select set_config('goclaw.tenant', '{tenant}', false)")).await.unwrap();
+}
+
+fn share(agent: AgentId, user: &str, role: &str, granted_by: &str, when: DateTime<Utc>) -> AgentShare {
+    AgentShare {
+        id: Uuid::now_v7(),
+        created_at: when,
+        updated_at: when,
+        agent_id: agent,
+        user_id: user.to_owned(),
+        role: role.to_owned(),
+        granted_by: granted_by.to_owned(),
+    }
 }
 
 fn rule(agent: &Agent) -> ConfigPermission {
@@ -42,7 +55,7 @@ async fn populated(stores: &Stores) -> TenantId {
     let file = ContextFile { name: "SOUL.md".into(), content: "me".into() };
     stores.agents.insert(tenant, &agent, std::slice::from_ref(&file)).await.unwrap();
     stores.agents.touch_profile(tenant, agent.id, "uma", "/w", &[file], at(0)).await.unwrap();
-    stores.agents.put_share(tenant, agent.id, "uma", "user", "olga", at(0)).await.unwrap();
+    stores.agents.put_share(tenant, &share(agent.id, "uma", "user", "olga", at(0))).await.unwrap();
     stores.tenants.put_member(tenant, &member(tenant, "uma")).await.unwrap();
     stores.config_permissions.put(tenant, &rule(&agent)).await.unwrap();
     for code in ["waits", "paired"] {
@@ -147,10 +160,10 @@ async fn nothing_hangs_on_another_tenants_agent() {
     let (one, other) = (tenant(&stores).await, tenant(&stores).await);
     let agent = agent(one, "a");
     stores.agents.insert(one, &agent, &[]).await.unwrap();
-    stores.agents.put_share(one, agent.id, "uma", "user", "olga", at(0)).await.unwrap();
+    stores.agents.put_share(one, &share(agent.id, "uma", "user", "olga", at(0))).await.unwrap();
     let file = ContextFile { name: "USER.md".into(), content: String::new() };
     let refused = [
-        stores.agents.put_share(other, agent.id, "uma", "admin", "eve", at(0)).await.err(),
+        stores.agents.put_share(other, &share(agent.id, "uma", "admin", "eve", at(0))).await.err(),
         stores.agents.put_file(other, agent.id, &file, at(0)).await.err(),
         stores.agents.put_user_file(other, agent.id, "uma", &file, at(0)).await.err(),
         stores.agents.touch_profile(other, agent.id, "uma", "/w", &[], at(0)).await.err(),

@@ -1,7 +1,8 @@
 use super::{Place, agent, at, object};
+use chrono::{DateTime, Utc};
 use goclaw_ports::{
     AgentId, ErrorKind, SessionId, TenantId,
-    agents::{AgentFilter, AgentPatch, AgentStatus, AgentType, ContextFile},
+    agents::{AgentFilter, AgentPatch, AgentShare, AgentStatus, AgentType, ContextFile},
     sessions::NewSession,
 };
 use uuid::Uuid;
@@ -10,6 +11,18 @@ const MASTER: TenantId = TenantId::MASTER;
 
 fn file(name: &str, content: &str) -> ContextFile {
     ContextFile { name: name.to_owned(), content: content.to_owned() }
+}
+
+fn share(agent: AgentId, user: &str, role: &str, granted_by: &str, when: DateTime<Utc>) -> AgentShare {
+    AgentShare {
+        id: Uuid::now_v7(),
+        created_at: when,
+        updated_at: when,
+        agent_id: agent,
+        user_id: user.to_owned(),
+        role: role.to_owned(),
+        granted_by: granted_by.to_owned(),
+    }
 }
 
 #[tokio::test]
@@ -104,8 +117,8 @@ async fn a_user_sees_what_it_owns_what_is_shared_and_the_default() {
     (default.is_default, default.created_at) = (true, at(1));
     agents.insert(MASTER, &default, &[]).await.unwrap();
     let shared = place.agent(MASTER, "shared").await;
-    agents.put_share(MASTER, shared.id, "bob", "user", "alice", at(20)).await.unwrap();
-    agents.put_share(MASTER, shared.id, "bob", "admin", "alice", at(21)).await.unwrap();
+    agents.put_share(MASTER, &share(shared.id, "bob", "user", "alice", at(20))).await.unwrap();
+    agents.put_share(MASTER, &share(shared.id, "bob", "admin", "alice", at(21))).await.unwrap();
     place.agent(MASTER, "hidden").await;
 
     let visible = |user: &str| AgentFilter { visible_to: Some(user.to_owned()), status: Some(AgentStatus::Active) };
@@ -125,13 +138,13 @@ async fn nothing_can_be_hung_on_another_tenants_agent() {
     let agents = &place.stores.agents;
     let fox = place.agent(MASTER, "fox").await;
     let other = place.other_tenant().await;
-    agents.put_share(MASTER, fox.id, "bob", "user", "alice", at(20)).await.unwrap();
+    agents.put_share(MASTER, &share(fox.id, "bob", "user", "alice", at(20))).await.unwrap();
     agents.put_file(MASTER, fox.id, &file("SOUL.md", "ours"), at(20)).await.unwrap();
     agents.put_user_file(MASTER, fox.id, "bob", &file("USER.md", "ours"), at(20)).await.unwrap();
     let theirs = [file("USER.md", "theirs")];
 
     let refused = [
-        agents.put_share(other, fox.id, "bob", "admin", "eve", at(30)).await,
+        agents.put_share(other, &share(fox.id, "bob", "admin", "eve", at(30))).await,
         agents.put_file(other, fox.id, &file("SOUL.md", "theirs"), at(30)).await,
         agents.put_user_file(other, fox.id, "bob", &theirs[0], at(30)).await,
         agents.touch_profile(other, fox.id, "bob", "/theirs", &theirs, at(30)).await.map(drop),

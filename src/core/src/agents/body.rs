@@ -96,9 +96,9 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<O
 impl NewAgent {
     /// The agent that is asked for.
     pub(super) fn into_agent(self, tenant: TenantId, owner: String, settings: &Settings, id: AgentId, now: DateTime<Utc>) -> Result<Agent> {
-        check_key(&self.agent_key)?;
         check_texts(&[("display_name", &self.display_name, 255), ("provider", &self.provider, 50), ("model", &self.model, 200)])?;
         check_budget(self.budget_monthly_cents)?;
+        check_iterations(self.max_tool_iterations.max(1))?;
         let defaults = &settings.agents;
         let or_default = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
         let workspace = or_default(self.workspace, &defaults.workspace.join(&self.agent_key).to_string_lossy());
@@ -147,9 +147,7 @@ impl AgentUpdate {
         if self.context_window.is_some_and(|tokens| tokens < 1) {
             return Err(Error::invalid(message::out_of_range("context_window", 1, i64::MAX)));
         }
-        if self.max_tool_iterations.is_some_and(|iterations| !(1..=1000).contains(&iterations)) {
-            return Err(Error::invalid(message::out_of_range("max_tool_iterations", 1, 1000)));
-        }
+        check_iterations(self.max_tool_iterations.unwrap_or(1))?;
         Ok(AgentPatch {
             agent_key: self.agent_key,
             display_name: self.display_name,
@@ -174,7 +172,8 @@ impl AgentUpdate {
     }
 }
 
-fn check_key(key: &str) -> Result<()> {
+/// A key that a request chooses.
+pub(super) fn check_key(key: &str) -> Result<()> {
     if key.is_empty() {
         return Err(Error::required("agent_key"));
     }
@@ -193,6 +192,10 @@ fn check_texts(texts: &[(&str, &str, usize)]) -> Result<()> {
 
 fn check_budget(cents: Option<i64>) -> Result<()> {
     if cents.is_some_and(|cents| cents < 0) { Err(Error::invalid(message::out_of_range("budget_monthly_cents", 0, i64::MAX))) } else { Ok(()) }
+}
+
+fn check_iterations(iterations: i32) -> Result<()> {
+    if (1..=1000).contains(&iterations) { Ok(()) } else { Err(Error::invalid(message::out_of_range("max_tool_iterations", 1, 1000))) }
 }
 
 fn agent_type(text: &str) -> Result<AgentType> {

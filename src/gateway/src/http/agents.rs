@@ -1,5 +1,8 @@
 //! Agents.
 
+mod instances;
+mod shares;
+
 use crate::{
     api::{ApiJson, Created, Example, routes},
     auth::Who,
@@ -21,6 +24,10 @@ pub(crate) const EXAMPLES: &[Example] = &[
     },
     Example { operation: "agents_update", request: r#"{"display_name":"Helper","budget_monthly_cents":null}"#, response: r#"{"ok":"true"}"# },
     Example { operation: "agents_delete", request: "", response: r#"{"ok":"true"}"# },
+    Example { operation: "agents_shares_add", request: r#"{"user_id":"mai@example.com","role":"user"}"#, response: r#"{"ok":"true"}"# },
+    Example { operation: "agents_shares_remove", request: "", response: r#"{"ok":"true"}"# },
+    Example { operation: "agents_instances_files_set", request: r##"{"content":"# User\n\n- **Name:** Mai\n"}"##, response: r#"{"status":"updated"}"# },
+    Example { operation: "agents_instances_metadata_update", request: r#"{"metadata":{"display_name":"Mai"}}"#, response: r#"{"status":"updated"}"# },
 ];
 
 routes! {
@@ -34,6 +41,18 @@ routes! {
             put => update, Admin;
             delete => remove, Admin;
         }
+        "/{id}/shares" {
+            get => shares::list, Viewer;
+            post => shares::add, Admin;
+        }
+        "/{id}/shares/{userID}" { delete => shares::remove, Admin; }
+        "/{id}/instances" { get => instances::list, Viewer; }
+        "/{id}/instances/{userID}/files" { get => instances::files, Viewer; }
+        "/{id}/instances/{userID}/files/{fileName}" {
+            get => instances::file, Viewer;
+            put => instances::set_file, Admin;
+        }
+        "/{id}/instances/{userID}/metadata" { patch => instances::set_metadata, Admin; }
     }
 }
 

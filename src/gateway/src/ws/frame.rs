@@ -48,6 +48,7 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("key", &["session_key", "sessionKey"]),
     ("runId", &["run_id"]),
     ("message", &["text"]),
+    ("name", &["file_name"]),
 ];
 
 impl Params {
@@ -80,7 +81,7 @@ fn canonical(mut params: JsonObject) -> JsonObject {
         }
     }
     // What stood in must not count twice where a type knows the alias itself.
-    for alias in ["agent_key", "agent_id", "session_key", "run_id", "text"] {
+    for alias in ["agent_key", "agent_id", "session_key", "run_id", "text", "file_name"] {
         params.remove(alias);
     }
     params
