@@ -60,6 +60,9 @@ messages! {
     body_too_large(limit) = "error-body-too-large", "the request body is larger than {limit} bytes";
     agent_not_found(id) = "error-agent-not-found", "agent not found: {id}";
     agent_inactive(id) = "error-agent-inactive", "agent is not active: {id}";
+    agent_summoning() = "error-agent-summoning", "the agent is being summoned";
+    summoning_empty() = "error-summoning-empty", "the model's answer held none of the agent's files";
+    summoning_failed() = "error-summoning-failed", "the agent could not be summoned; the details are in the gateway's log";
     cannot_delete_default() = "error-cannot-delete-default", "the default agent cannot be deleted";
     user_id_header() = "error-user-id-header", "a user ID is required: send X-GoClaw-User-Id";
     user_id_required() = "error-user-id-required", "a user ID is required: send user_id with connect";

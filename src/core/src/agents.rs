@@ -7,6 +7,7 @@ mod identity;
 mod instances;
 mod named;
 mod shares;
+mod summon;
 mod work;
 
 pub use body::{AgentUpdate, NewAgent, is_slug};
@@ -15,6 +16,7 @@ pub use identity::Identity;
 pub use instances::{InstanceFile, InstanceView};
 pub use named::{NamedAgent, NamedUpdate, Removed};
 pub use shares::NewShare;
+pub use summon::Regeneration;
 pub use work::{AtWork, Waited};
 
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
     context_files,
     runs::Runs,
     settings::{Settings, TenantSettings},
+    summoning::{self, Job, Order, Summoner},
     workspace,
 };
 use goclaw_ports::{
@@ -45,6 +48,7 @@ pub struct Agents {
     pub(crate) settings: Arc<TenantSettings>,
     pub(crate) audit: Audit,
     pub(crate) runs: Arc<Runs>,
+    pub(crate) summoner: Arc<Summoner>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
 }
@@ -98,20 +102,31 @@ impl Agents {
         Ok(agents.into_iter().map(summary).collect())
     }
 
-    /// Makes an agent of the caller's.
+    /// Makes an agent of the caller's. A predefined one with a description is summoned: a model writes its files.
     ///
     /// # Errors
     /// `Forbidden` below admin; `Invalid` for bad fields; `AlreadyExists` for a key that is taken;
-    /// `Precondition` when the edition allows no more.
+    /// `Precondition` when the edition allows no more; `Unavailable` with too many summonings.
     pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<Agent> {
         caller.require(Role::Admin, Access::Manage, "/v1/agents")?;
         let owner = caller.named_user()?.to_owned();
         body::check_key(&new.agent_key)?;
         let tenant = tenant_of(caller, &new);
         let settings = self.settings.of(tenant).await?;
-        let agent = new.into_agent(tenant, owner, &settings, AgentId(self.ids.row()), self.clock.now())?;
+        let mut agent = new.into_agent(tenant, owner, &settings, AgentId(self.ids.row()), self.clock.now())?;
+        let place = match (agent.agent_type, summoning::description_of(&agent)) {
+            (AgentType::Predefined, Some(_)) => {
+                agent.status = AgentStatus::Summoning;
+                Some(self.summoner.reserve()?)
+            }
+            _ => None,
+        };
         let files = context_files::seed_of(&agent);
         self.insert(caller, &settings, &agent, &files).await?;
+        if let Some(place) = place {
+            let job = Job { agent: agent.clone(), order: Order::Write, before: AgentStatus::Summoning, user: caller.user.clone() };
+            self.summoner.begin(place, job);
+        }
         self.audit.record(caller, "agent.created", "agent", agent.id, None).await;
         Ok(agent)
     }

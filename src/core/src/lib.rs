@@ -30,6 +30,7 @@ pub mod redact;
 pub mod runs;
 pub mod sessions;
 pub mod settings;
+mod summoning;
 pub mod system_configs;
 pub mod tenants;
 pub mod toolbox;
@@ -70,6 +71,7 @@ use runs::{Runs, engine::Engine};
 use sessions::Sessions;
 use settings::{LiveSettings, TenantSettings};
 use std::{sync::Arc, time::Duration};
+use summoning::{Summoner, Work};
 use system_configs::SystemConfigs;
 use tenants::Tenants;
 use toolbox::ToolBox;
@@ -159,6 +161,7 @@ pub struct Core {
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     runs: Arc<Runs>,
+    summoner: Arc<Summoner>,
     tracer: Tracer,
     audit: Audit,
 }
@@ -194,11 +197,24 @@ impl Core {
         let rate = Arc::new(RequestRate { limiter: limiter.clone(), settings: tenant_settings.clone() });
         let runs = Arc::new(Runs::default());
         let registry = Arc::new(Registry::new(factory.clone(), configured_providers));
+        let tracer = Tracer::start(stores.traces.clone(), exporter, clock.clone(), ids.clone(), &runtime);
+        let summoner = Arc::new(Summoner {
+            store: stores.agents.clone(),
+            registry: registry.clone(),
+            settings: tenant_settings.clone(),
+            tracer: tracer.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            runtime: runtime.clone(),
+            work: Work::default(),
+        });
         let agents = Arc::new(Agents {
             store: stores.agents.clone(),
             settings: tenant_settings.clone(),
             audit: audit.clone(),
             runs: runs.clone(),
+            summoner: summoner.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
         });
@@ -221,7 +237,7 @@ impl Core {
         let toolbox = ToolBox::new(tools, stores.builtin_tools.clone(), agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
         let tools = Arc::new(toolbox);
         let interrupted = message::run_interrupted().to_string();
-        tokio::try_join!(stored.refresh_all(), tools.seed(), async {
+        tokio::try_join!(stored.refresh_all(), tools.seed(), summoner.follow(stores.database.exclusive()), async {
             // Another replica's runs go on; one that began so long ago does not.
             let before = clock.now() - if stores.database.exclusive() { chrono::TimeDelta::zero() } else { LONGEST_RUN };
             let failed = stores.traces.all_tenants_fail_running(before, clock.now(), &interrupted).await?;
@@ -230,7 +246,6 @@ impl Core {
             }
             Ok(())
         })?;
-        let tracer = Tracer::start(stores.traces.clone(), exporter, clock.clone(), ids.clone(), &runtime);
         let sessions = Arc::new(Sessions {
             store: stores.sessions.clone(),
             agents: stores.agents.clone(),
@@ -345,6 +360,7 @@ impl Core {
             ids,
             clock,
             runs,
+            summoner,
             tracer,
             audit,
         }))
@@ -354,6 +370,7 @@ impl Core {
     /// The database stays open for the requests that are still being answered.
     pub async fn stop(&self, grace: Duration) {
         self.runs.drain(grace).await;
+        self.summoner.stop().await;
         self.tracer.flush().await;
         self.audit.flush().await;
         self.bus.flush().await;

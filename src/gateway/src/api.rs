@@ -9,7 +9,7 @@ mod query;
 mod routes;
 mod sse;
 
-pub use body::{ApiJson, Created, JSON_LIMIT, NoContent, SMALL_JSON_LIMIT};
+pub use body::{Accepted, ApiJson, Created, JSON_LIMIT, NoContent, SMALL_JSON_LIMIT};
 pub use collect::{Collected, collect, component};
 pub use query::{ApiQuery, number};
 pub use routes::{Example, Pattern, Route};

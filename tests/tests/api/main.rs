@@ -67,6 +67,7 @@ mod rpc_roles;
 mod sessions;
 mod shell;
 mod shutdown;
+mod summoning;
 mod system_configs;
 mod telemetry;
 mod tenants;

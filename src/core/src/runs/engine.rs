@@ -12,6 +12,7 @@ use crate::{
 };
 use goclaw_ports::{
     Error, ErrorKind, Result, SessionId, TenantId, TraceId,
+    agents::Agent,
     clock::{Clock, Ids},
     events::EventBus,
     llm::{Provider, Usage},
@@ -268,7 +269,7 @@ impl Engine {
             run_share: 0.0,
             settings: Default::default(),
         };
-        let model = model_of(&request, &settings, &*provider);
+        let model = model_of(&request.options.model, agent, &settings, &*provider);
         Ok(Prepared { settings, provider, model, offer, context, messages, request })
     }
 
@@ -313,10 +314,9 @@ impl Engine {
 }
 
 /// The run's model; else the agent's; else the installation's, if this is its provider; else the provider's own.
-fn model_of(request: &Request, settings: &Settings, provider: &dyn Provider) -> String {
+pub(crate) fn model_of(run: &str, agent: &Agent, settings: &Settings, provider: &dyn Provider) -> String {
     let default = if provider.name() == settings.agents.provider { settings.agents.model.as_str() } else { "" };
-    let (run, agent) = (request.options.model.as_str(), request.agent.model.as_str());
-    let named = [run, agent, default, provider.default_model()].into_iter().find(|model| !model.is_empty());
+    let named = [run, &agent.model, default, provider.default_model()].into_iter().find(|model| !model.is_empty());
     named.unwrap_or(&settings.agents.model).to_owned()
 }
 

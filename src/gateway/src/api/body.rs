@@ -84,6 +84,25 @@ impl<T: Serialize> Responder for Created<T> {
     }
 }
 
+/// A 202 answer with a JSON body: what was asked for goes on in the background.
+pub struct Accepted<T>(pub T);
+
+impl<T> Apiv2Schema for Accepted<T> {}
+
+impl<T: JsonSchema> OperationModifier for Accepted<T> {
+    fn update_response(operation: &mut DefaultOperationRaw) {
+        answer(operation, "202", "Accepted", Some(reference::<T>()));
+    }
+    fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
+}
+
+impl<T: Serialize> Responder for Accepted<T> {
+    type Body = BoxBody;
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        json(StatusCode::ACCEPTED, &self.0)
+    }
+}
+
 /// A 204 answer.
 pub struct NoContent;
 

@@ -2,6 +2,7 @@
 
 mod instances;
 mod shares;
+mod summon;
 
 use crate::{
     api::{ApiJson, Created, Example, routes},
@@ -24,6 +25,12 @@ pub(crate) const EXAMPLES: &[Example] = &[
     },
     Example { operation: "agents_update", request: r#"{"display_name":"Helper","budget_monthly_cents":null}"#, response: r#"{"ok":"true"}"# },
     Example { operation: "agents_delete", request: "", response: r#"{"ok":"true"}"# },
+    Example {
+        operation: "agents_regenerate",
+        request: r#"{"prompt":"Be more concise, and never use emoji."}"#,
+        response: r#"{"ok":"true","status":"summoning"}"#,
+    },
+    Example { operation: "agents_resummon", request: "", response: r#"{"ok":"true","status":"summoning"}"# },
     Example { operation: "agents_shares_add", request: r#"{"user_id":"mai@example.com","role":"user"}"#, response: r#"{"ok":"true"}"# },
     Example { operation: "agents_shares_remove", request: "", response: r#"{"ok":"true"}"# },
     Example { operation: "agents_instances_files_set", request: r##"{"content":"# User\n\n- **Name:** Mai\n"}"##, response: r#"{"status":"updated"}"# },
@@ -41,6 +48,8 @@ routes! {
             put => update, Admin;
             delete => remove, Admin;
         }
+        "/{id}/regenerate" { post => summon::regenerate, Admin; }
+        "/{id}/resummon" { post => summon::resummon, Admin; }
         "/{id}/shares" {
             get => shares::list, Viewer;
             post => shares::add, Admin;
@@ -83,7 +92,8 @@ async fn list(who: Who, gateway: web::Data<Gateway>) -> Result<ApiJson<AgentList
 
 /// Create an agent
 ///
-/// The caller becomes its owner. Needs a user.
+/// The caller becomes its owner. Needs a user. A predefined agent whose `other_config` has a `description` is summoned: a model
+/// writes its files in the background, and the event `agent.summoning` tells how that goes.
 #[api_v2_operation(tags("Agents"), operation_id = "agents_create")]
 async fn create(who: Who, body: ApiJson<NewAgent>, gateway: web::Data<Gateway>) -> Result<Created<Agent>, ApiError> {
     Ok(Created(gateway.core.agents.create(&who, body.0).await?))
