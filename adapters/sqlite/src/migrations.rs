@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use goclaw_ports::{Error, ErrorKind, message};
 use rusqlite::{Connection, TransactionBehavior, params};
+use std::collections::BTreeSet;
 
 struct Migration {
     version: i64,
@@ -38,7 +39,10 @@ pub(crate) fn run(connection: &mut Connection) -> Result<(), Failure> {
     if current > NEWEST {
         return Err(Error::new(ErrorKind::Precondition, message::schema_too_new(current, NEWEST)).into());
     }
-    for migration in MIGRATIONS.iter().filter(|migration| migration.version > current) {
+    // A step may come later than one with a higher number.
+    let known: BTreeSet<i64> =
+        connection.prepare("select version from schema_migrations")?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for migration in MIGRATIONS.iter().filter(|migration| !known.contains(&migration.version)) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(migration.up)?;
         transaction.execute(
@@ -130,7 +134,18 @@ mod tests {
     }
 
     #[test]
-    fn versions_count_up_from_one_without_gaps() {
-        assert!(MIGRATIONS.iter().map(|migration| migration.version).eq(1..=NEWEST));
+    fn versions_count_up() {
+        assert!(MIGRATIONS.iter().map(|migration| migration.version).is_sorted_by(|one, next| one < next));
+    }
+
+    #[test]
+    fn steps_that_come_after_a_later_one_are_run() {
+        let (mut whole, mut late) = (in_memory(), in_memory());
+        run(&mut whole).unwrap();
+        whole.execute_batch(MIGRATIONS[MIGRATIONS.len() - 1].down).unwrap();
+        late.execute_batch("create table schema_migrations (version integer not null primary key, applied_at integer not null) strict").unwrap();
+        late.execute("insert into schema_migrations (version, applied_at) values (?1, 0)", [NEWEST]).unwrap();
+        run(&mut late).unwrap();
+        assert_eq!(schema(&late), schema(&whole));
     }
 }
