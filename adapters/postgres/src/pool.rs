@@ -19,7 +19,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::context::TokioContext;
 
 /// How long a call waits for its answer. The server gives up on a statement earlier, after 30 s; this is for a server
 /// or a network that says nothing any more, and for transactions.
@@ -38,7 +42,7 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Pools of `max_connections` together. None is opened before it is needed.
+    /// Pools of `max_connections` together. None is opened before it is needed, and then it lives on this runtime.
     pub(crate) fn new(server: Server, max_connections: u32) -> Self {
         let max = max_connections.max(2);
         // Of what crosses tenants, rate limits and events are short, and the rest is cached by its callers.
@@ -91,6 +95,9 @@ impl Postgres {
 struct RolePool {
     name: &'static str,
     pool: RwLock<Option<Pool<AsyncPgConnection>>>,
+    /// Where connections live, whoever needs them first: the runtime of a thread that serves requests ends before the work does
+    /// that others do with the connection.
+    runtime: Handle,
     /// One for each connection. Callers wait here, first come, first served: the pool itself lets newcomers overtake
     /// those who wait, until they time out.
     turns: Arc<Semaphore>,
@@ -113,7 +120,7 @@ impl RolePool {
         }));
         let manager = AsyncDieselConnectionManager::new_with_config("", config);
         let pool = Pool::builder().max_size(size).connection_timeout(CONNECT_TIMEOUT).build_unchecked(manager);
-        Self { name, pool: RwLock::new(Some(pool)), turns: Arc::new(Semaphore::new(size as usize)) }
+        Self { name, pool: RwLock::new(Some(pool)), runtime: Handle::current(), turns: Arc::new(Semaphore::new(size as usize)) }
     }
 
     async fn get(&self) -> Result<(Pooled, OwnedSemaphorePermit)> {
@@ -129,7 +136,8 @@ impl RolePool {
         let turn = turn.map_err(|_| unavailable("every connection is busy".into()))?.map_err(|error| unavailable(error.to_string()))?;
         let pool = self.pool.read().unwrap_or_else(PoisonError::into_inner).clone();
         let pool = pool.ok_or_else(|| unavailable("the database was closed".into()))?;
-        let connection = pool.get_owned().await.map_err(|error| unavailable(format!("no connection from the pool: {error}")))?;
+        let connection = TokioContext::new(pool.get_owned(), self.runtime.clone()).await;
+        let connection = connection.map_err(|error| unavailable(format!("no connection from the pool: {error}")))?;
         Ok((connection, turn))
     }
 

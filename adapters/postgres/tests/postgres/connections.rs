@@ -48,6 +48,19 @@ async fn the_pool_recovers_when_the_server_cuts_every_connection() {
     future::try_join_all((0..16).map(|_| stores.agents.count(TenantId::MASTER))).await.unwrap();
 }
 
+/// The threads that serve requests have runtimes of their own, which end while runs are still being written down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_outlives_the_thread_that_needed_it_first() {
+    let (_database, stores) = Database::opened().await;
+    let first = stores.clone();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(future::try_join_all((0..4).map(|_| first.agents.count(TenantId::MASTER)))).unwrap();
+    });
+    tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+    future::try_join_all((0..4).map(|_| stores.agents.count(TenantId::MASTER))).await.unwrap();
+}
+
 #[tokio::test]
 async fn after_closing_everything_is_unavailable() {
     let (_database, stores) = Database::opened().await;
