@@ -131,7 +131,7 @@ impl Setup {
             environment.insert("GOCLAW_POSTGRES_DSN".to_owned(), database.dsn.clone());
         }
         let config = json!({
-            "agents": {"defaults": {"provider": "openai", "model": "stub"}},
+            "agents": {"defaults": {"provider": "openai", "model": "stub", "onboarding": false}},
             "gateway": {"rate_limit_rpm": 0},
             "tools": {"rate_limit_per_hour": 0},
         });

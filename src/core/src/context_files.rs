@@ -2,12 +2,16 @@
 
 use async_trait::async_trait;
 use goclaw_ports::{
-    Result, TenantId,
+    AgentId, Result, TenantId,
     agents::{Agent, AgentStore, AgentType, ContextFile},
     clock::Clock,
     tools::{ToolAgent, ToolContext, VirtualFiles},
 };
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path},
+    sync::Arc,
+};
 
 /// How the agent works.
 pub const AGENTS: &str = "AGENTS.md";
@@ -19,22 +23,27 @@ pub const IDENTITY: &str = "IDENTITY.md";
 pub const USER: &str = "USER.md";
 /// What holds for all users of a predefined agent.
 pub const USER_PREDEFINED: &str = "USER_PREDEFINED.md";
+/// How a first meeting goes. A user who has it has not been met yet.
+pub const BOOTSTRAP: &str = "BOOTSTRAP.md";
 /// What the agent looks after by itself.
 pub const HEARTBEAT: &str = "HEARTBEAT.md";
 
 /// The files that are rows, not files.
-pub const NAMES: &[&str] = &[AGENTS, SOUL, IDENTITY, USER, USER_PREDEFINED, HEARTBEAT];
+pub const NAMES: &[&str] = &[AGENTS, SOUL, IDENTITY, USER, USER_PREDEFINED, BOOTSTRAP, HEARTBEAT];
 
 const TEMPLATES: &[(&str, &str)] = &[
-    (AGENTS, include_str!("../templates/AGENTS.md")),
-    (SOUL, include_str!("../templates/SOUL.md")),
-    (IDENTITY, include_str!("../templates/IDENTITY.md")),
-    (USER, include_str!("../templates/USER.md")),
-    (USER_PREDEFINED, include_str!("../templates/USER_PREDEFINED.md")),
+    (AGENTS, include_str!("../prompts/templates/AGENTS.md")),
+    (SOUL, include_str!("../prompts/templates/SOUL.md")),
+    (IDENTITY, include_str!("../prompts/templates/IDENTITY.md")),
+    (USER, include_str!("../prompts/templates/USER.md")),
+    (USER_PREDEFINED, include_str!("../prompts/templates/USER_PREDEFINED.md")),
+    (BOOTSTRAP, include_str!("../prompts/templates/BOOTSTRAP.md")),
 ];
+const BOOTSTRAP_PREDEFINED: &str = include_str!("../prompts/templates/BOOTSTRAP_PREDEFINED.md");
 
 /// What the model is told where a virtual file has no disk behind it.
 const IN_THE_PROMPT: &str = "This file is already part of your instructions. Follow it; do not quote it.";
+const ONLY_TO_EMPTY: &str = "BOOTSTRAP.md can only be emptied: write it with empty content when the first meeting is over.";
 const OWNER_ONLY: &str = "Only this agent's owner may change this file. Tell the user so, and do not try again.";
 
 /// The templates of these names.
@@ -58,15 +67,20 @@ pub fn seed_of(agent: &Agent) -> Vec<ContextFile> {
     }
 }
 
-/// The files that a user starts with.
-fn seed_of_user(agent: &Agent, own: &[ContextFile]) -> Vec<ContextFile> {
+/// The files that a user starts with; one that is to be met properly gets the script for it.
+fn seed_of_user(agent: &Agent, own: &[ContextFile], onboarding: bool) -> Vec<ContextFile> {
     let names: &[&str] = match agent.agent_type {
-        AgentType::Open => &[AGENTS, SOUL, IDENTITY, USER],
-        AgentType::Predefined => &[USER],
+        AgentType::Open => &[AGENTS, SOUL, IDENTITY, USER, BOOTSTRAP],
+        AgentType::Predefined => &[USER, BOOTSTRAP],
     };
     let mut files = templates(names);
+    files.retain(|file| onboarding || file.name != BOOTSTRAP);
     for file in &mut files {
-        if let Some(own) = own.iter().find(|own| own.name == file.name && !own.content.is_empty()) {
+        if file.name == BOOTSTRAP {
+            if agent.agent_type == AgentType::Predefined {
+                file.content = BOOTSTRAP_PREDEFINED.to_owned();
+            }
+        } else if let Some(own) = own.iter().find(|own| own.name == file.name && !own.content.is_empty()) {
             file.content.clone_from(&own.content);
         } else if file.name == IDENTITY && !agent.display_name.is_empty() {
             file.content = with_field(&file.content, "Name", &agent.display_name);
@@ -123,19 +137,27 @@ impl ContextFiles {
     }
 
     /// Notes that the user is there, gives a new one its files, and answers with the directory it was first given and
-    /// with the files that belong into its prompt.
+    /// with the files that belong into its prompt. Without `onboarding` a new user gets no script for a first meeting.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn enter(&self, tenant: TenantId, agent: &Agent, user: &str, workspace: &str) -> Result<(String, Vec<ContextFile>)> {
+    pub async fn enter(&self, tenant: TenantId, agent: &Agent, user: &str, workspace: &str, onboarding: bool) -> Result<(String, Vec<ContextFile>)> {
         let own = self.agents.files(tenant, agent.id).await?;
         if user.is_empty() {
             return Ok((workspace.to_owned(), own));
         }
-        let seed = seed_of_user(agent, &own);
+        let seed = seed_of_user(agent, &own, onboarding);
         let profile = self.agents.touch_profile(tenant, agent.id, user, workspace, &seed, self.clock.now()).await?;
         let users = self.agents.user_files(tenant, agent.id, user).await?;
         Ok((profile.workspace, merge(agent.agent_type, own, users)))
+    }
+
+    /// Ends a user's first meeting. `false` if it had ended before.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn end_onboarding(&self, tenant: TenantId, agent: AgentId, user: &str) -> Result<bool> {
+        self.agents.delete_user_file(tenant, agent, user, BOOTSTRAP).await
     }
 
     async fn read_file(&self, tenant: TenantId, agent: &ToolAgent, user: &str, name: &str) -> Result<Option<String>> {
@@ -162,19 +184,25 @@ fn merge(agent_type: AgentType, own: Vec<ContextFile>, users: Vec<ContextFile>) 
     files.into_values().collect()
 }
 
-/// The context file behind a path: one of the names, at the root of the workspace.
+/// The context file behind a path: one of the names, at the root of the workspace or, if the path is absolute, anywhere below it.
 fn context_file(context: &ToolContext, path: &str) -> Option<&'static str> {
     let path = Path::new(path.trim());
-    let relative = if path.is_absolute() { path.strip_prefix(&context.workspace).ok()? } else { path };
-    let relative = relative.strip_prefix(".").unwrap_or(relative);
-    NAMES.iter().copied().find(|name| relative == Path::new(name))
+    let named = |name: &Path| NAMES.iter().copied().find(|known| name == Path::new(known));
+    if path.is_absolute() {
+        return path.strip_prefix(&context.workspace).ok()?.file_name().map(Path::new).and_then(named);
+    }
+    let mut parts = path.components().filter(|part| *part != Component::CurDir);
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(name)), None) => named(Path::new(name)),
+        _ => None,
+    }
 }
 
 #[async_trait]
 impl VirtualFiles for ContextFiles {
     async fn read(&self, context: &ToolContext, path: &str) -> Option<Result<String, String>> {
         let (agent, name) = (context.agent.as_ref()?, context_file(context, path)?);
-        if !agent.open && !matches!(name, USER | HEARTBEAT) {
+        if !agent.open && !matches!(name, USER | BOOTSTRAP | HEARTBEAT) {
             return Some(Err(IN_THE_PROMPT.into()));
         }
         match self.read_file(context.tenant, agent, &context.user, name).await {
@@ -186,6 +214,13 @@ impl VirtualFiles for ContextFiles {
 
     async fn write(&self, context: &ToolContext, path: &str, content: &str) -> Option<Result<String, String>> {
         let (agent, name) = (context.agent.as_ref()?, context_file(context, path)?);
+        if name == BOOTSTRAP && content.trim().is_empty() && !context.user.is_empty() {
+            let ended = self.end_onboarding(context.tenant, agent.id, &context.user).await;
+            return Some(ended.map(|_| "The first meeting is over.".into()).map_err(|error| unreadable(&error)));
+        }
+        if name == BOOTSTRAP && !agent.open {
+            return Some(Err(ONLY_TO_EMPTY.into()));
+        }
         let for_user = !context.user.is_empty() && (agent.open || name == USER) && name != HEARTBEAT;
         let for_agent = name == HEARTBEAT || (name == SOUL && agent.self_evolve) || agent.open;
         if !for_user && !for_agent {
@@ -235,6 +270,36 @@ mod tests {
     #[test]
     fn a_value_cannot_add_lines() {
         assert_eq!(with_field("Name: a\n", "Name", "b\nCreature: c"), "Name: b Creature: c\n");
+    }
+
+    #[rstest]
+    #[case("SOUL.md", Some(SOUL))]
+    #[case("./SOUL.md", Some(SOUL))]
+    #[case("/w/SOUL.md", Some(SOUL))]
+    #[case("/w/deep/down/SOUL.md", Some(SOUL))]
+    #[case("BOOTSTRAP.md", Some(BOOTSTRAP))]
+    #[case("deep/SOUL.md", None)]
+    #[case("../SOUL.md", None)]
+    #[case("/elsewhere/SOUL.md", None)]
+    #[case("soul.md", None)]
+    #[case("TOOLS.md", None)]
+    #[case("", None)]
+    fn a_context_file_is_known_by_its_name_and_place(#[case] path: &str, #[case] expected: Option<&str>) {
+        let context = ToolContext {
+            tenant: TenantId::MASTER,
+            agent: None,
+            user: String::new(),
+            role: goclaw_ports::roles::Role::Viewer,
+            session_key: String::new(),
+            channel: String::new(),
+            chat_id: String::new(),
+            peer_kind: String::new(),
+            workspace: "/w".into(),
+            shell_deny_groups: BTreeMap::new(),
+            run_share: 0.0,
+            settings: Default::default(),
+        };
+        assert_eq!(context_file(&context, path), expected);
     }
 
     #[test]

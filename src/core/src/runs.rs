@@ -5,6 +5,7 @@ pub(crate) mod engine;
 pub(crate) mod guard;
 pub(crate) mod history;
 pub(crate) mod loops;
+pub(crate) mod onboarding;
 pub(crate) mod prompt;
 pub(crate) mod request;
 pub(crate) mod sanitise;

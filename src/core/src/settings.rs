@@ -104,6 +104,8 @@ pub struct AgentDefaults {
     pub bootstrap_max_chars: usize,
     /// The most characters of all context files in the prompt.
     pub bootstrap_total_max_chars: usize,
+    /// Whether agents get to know new users first.
+    pub onboarding: bool,
 }
 
 /// Tools, for all agents.

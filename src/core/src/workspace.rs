@@ -2,6 +2,7 @@
 
 use crate::settings::Settings;
 use goclaw_ports::{TenantId, agents::Agent};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Component, Path, PathBuf};
 
@@ -27,6 +28,20 @@ pub fn of_user(profile: &Path, user: &str) -> PathBuf {
     if user.is_empty() { profile.to_owned() } else { profile.join(segment(user)) }
 }
 
+/// The directory that an agent works in for a user whom it meets in a conversation of this kind: the one that users share, if
+/// the agent's `workspace_sharing` says that this user does, else the user's own.
+#[must_use]
+pub fn of_conversation(profile: &Path, agent: &Agent, user: &str, peer_kind: &str) -> PathBuf {
+    let shared = agent.other("workspace_sharing").is_some_and(|sharing| shares(sharing, user, peer_kind));
+    of_user(profile, if shared { "" } else { user })
+}
+
+fn shares(sharing: &Value, user: &str, peer_kind: &str) -> bool {
+    let set = |key: &str| sharing[key].as_bool().unwrap_or(false);
+    let named = sharing["shared_users"].as_array().is_some_and(|users| users.iter().any(|named| named.as_str() == Some(user)));
+    named || (peer_kind == "direct" && set("shared_dm")) || (peer_kind == "group" && set("shared_group"))
+}
+
 /// A text as one path segment. Characters other than letters, digits, `_` and `-` become `_`; where that loses something,
 /// a hash keeps different texts apart.
 #[must_use]
@@ -49,6 +64,7 @@ pub fn is_agents_place(path: &Path, root: &Path) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     #[test]
     fn users_that_look_alike_have_directories_of_their_own() {
@@ -65,6 +81,24 @@ mod tests {
         }
         for path in ["/etc", "/w/../etc", "/wx", "/w", "", "/w/tenants/acme", "tenants"] {
             assert!(!is_agents_place(Path::new(path), root), "{path}");
+        }
+    }
+
+    #[test]
+    fn who_shares_the_directory_is_said_by_kind_of_conversation_or_by_name() {
+        let cases = [
+            (json!({"shared_dm": true}), "ann", "direct", true),
+            (json!({"shared_dm": true}), "ann", "group", false),
+            (json!({"shared_group": true}), "group:tg:1", "group", true),
+            (json!({"shared_group": true}), "ann", "direct", false),
+            (json!({"shared_users": ["ann"]}), "ann", "direct", true),
+            (json!({"shared_users": ["ann"]}), "ben", "direct", false),
+            (json!({"shared_dm": "yes", "shared_users": "ann"}), "ann", "direct", false),
+            (json!({}), "ann", "direct", false),
+            (json!(7), "ann", "direct", false),
+        ];
+        for (sharing, user, peer_kind, expected) in cases {
+            assert_eq!(shares(&sharing, user, peer_kind), expected, "{sharing} {user} {peer_kind}");
         }
     }
 

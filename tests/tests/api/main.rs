@@ -54,6 +54,7 @@ mod event_filter;
 mod logs;
 mod loops;
 mod metrics;
+mod onboarding;
 mod openapi;
 mod pairing;
 mod platform;

@@ -250,6 +250,7 @@ fn settings(token: Option<&str>) -> Settings {
             pruning: Default::default(),
             bootstrap_max_chars: 1,
             bootstrap_total_max_chars: 1,
+            onboarding: true,
         },
         tools: ToolSettings { policy: ToolPolicy::default(), rate_limit_per_hour: 0, scrub_credentials: true, shell_deny_groups: BTreeMap::new() },
         pricing: HashMap::new(),

@@ -1,6 +1,6 @@
 //! A run from its beginning to its end: what is stored when, and what is told to whom.
 
-use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, prompt, request::Request, sanitise, steps::Steps};
+use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, onboarding, prompt, request::Request, sanitise, steps::Steps};
 use crate::{
     context_files::ContextFiles,
     counters, policy,
@@ -12,7 +12,7 @@ use crate::{
 };
 use goclaw_ports::{
     Error, ErrorKind, Result, SessionId, TenantId, TraceId,
-    agents::Agent,
+    agents::{Agent, AgentType},
     clock::{Clock, Ids},
     events::EventBus,
     llm::{Provider, Usage},
@@ -78,6 +78,8 @@ pub(crate) struct Prepared {
     pub model: String,
     pub offer: Offer,
     pub context: ToolContext,
+    /// The turn of a first meeting, from 1 on; `None` if it is none.
+    pub meeting: Option<usize>,
     /// The system prompt, then the conversation up to the user's message.
     pub messages: Vec<ChatMessage>,
 }
@@ -189,6 +191,12 @@ impl Engine {
             (Ok(_), Err(error)) | (Err(Some(error)), _) => End::Failed(error),
             (Err(None), _) => End::Cancelled,
         };
+        if matches!(end, End::Completed(_)) && prepared.meeting.is_some_and(|turn| turn >= onboarding::LAST_TURN) {
+            let caller = &prepared.request.caller;
+            if let Err(error) = self.files.end_onboarding(tenant, prepared.request.agent.id, &caller.user).await {
+                tracing::warn!(%error, "a first meeting could not be ended");
+            }
+        }
         let (status, error, output) = match &end {
             End::Completed(outcome) => (TraceStatus::Completed, String::new(), outcome.content.clone()),
             End::Failed(error) => {
@@ -220,8 +228,8 @@ impl Engine {
             channel: request.origin.channel.clone(),
         };
         let agent_policy = policy::of_agent(&agent.tools_config);
-        let ((profile, files), session, offer) = tokio::try_join!(
-            self.files.enter(caller.tenant, agent, &caller.user, &first),
+        let ((profile, mut files), session, mut offer) = tokio::try_join!(
+            self.files.enter(caller.tenant, agent, &caller.user, &first, settings.agents.onboarding),
             self.sessions.open(caller.tenant, &new, self.clock.now()),
             self.tools.offer(caller.tenant, &settings.tools.policy, &agent_policy, provider.name(), &request.options.allow_tools),
         )?;
@@ -235,14 +243,24 @@ impl Engine {
             self.sessions.append(caller.tenant, &request.session_key, std::slice::from_ref(&said), &SessionDelta::default(), self.clock.now()).await?;
         }
         emitter.event("run.started", Some(json!({"message": request.message})));
-        let directory = workspace::of_user(&PathBuf::from(profile), &caller.user);
+        let meeting = onboarding::turn(&request, &settings, &mut files, &past);
+        if meeting.is_some() && agent.agent_type == AgentType::Open {
+            offer.allowed.retain(|name| *name == onboarding::ONLY_TOOL);
+        }
+        let reminder = meeting.and_then(|turn| onboarding::reminder(turn, &past));
+        let directory = workspace::of_conversation(&PathBuf::from(profile), agent, &caller.user, &request.origin.peer_kind);
+        let deny_groups = self.tools.deny_groups(Some(agent));
         tokio::fs::create_dir_all(&directory).await.map_err(Error::internal)?;
         let system = prompt::compose(&prompt::Ingredients {
             agent,
             files: if request.options.light_context { &[] } else { &files },
             tools: &self.tools.summaries(&offer),
+            minimal: onboarding::is_minimal(&request.session_key),
+            first_meeting: meeting.is_some(),
+            may_install: deny_groups.get("package_install") == Some(&false),
             channel: request.origin.kind(),
             peer_kind: &request.origin.peer_kind,
+            provider_type: provider.provider_type(),
             workspace: &directory.to_string_lossy(),
             owners: &settings.gateway.owner_ids,
             extra: &request.options.extra_prompt,
@@ -255,6 +273,8 @@ impl Engine {
         if !request.stored {
             messages.push(ChatMessage::new(MessageRole::User, request.message.clone()));
         }
+        // For the model only: it is no part of the conversation.
+        messages.extend(reminder.map(|text| ChatMessage::new(MessageRole::User, text)));
         let context = ToolContext {
             tenant: caller.tenant,
             agent: Some(tool_agent(agent)),
@@ -265,12 +285,12 @@ impl Engine {
             chat_id: request.origin.chat_id.clone(),
             peer_kind: request.origin.peer_kind.clone(),
             workspace: directory,
-            shell_deny_groups: self.tools.deny_groups(Some(agent)),
+            shell_deny_groups: deny_groups,
             run_share: 0.0,
             settings: Default::default(),
         };
         let model = model_of(&request.options.model, agent, &settings, &*provider);
-        Ok(Prepared { settings, provider, model, offer, context, messages, request })
+        Ok(Prepared { settings, provider, model, offer, context, meeting, messages, request })
     }
 
     async fn past(&self, request: &Request, session: &Session) -> Result<Vec<ChatMessage>> {
@@ -323,7 +343,7 @@ pub(crate) fn model_of(run: &str, agent: &Agent, settings: &Settings, provider: 
 /// A final answer as it is stored, and as it is delivered.
 fn finished(prepared: &Prepared, answer: &str) -> (String, String) {
     let mut answer = sanitise::sanitised(answer);
-    if prepared.request.agent.agent_type == goclaw_ports::agents::AgentType::Predefined {
+    if prepared.request.agent.agent_type == AgentType::Predefined {
         answer = sanitise::without_leak(answer);
     }
     if answer.is_empty() {

@@ -192,6 +192,7 @@ mod tests {
                 pruning: Default::default(),
                 bootstrap_max_chars: 1,
                 bootstrap_total_max_chars: 1,
+                onboarding: true,
             },
             tools: ToolSettings {
                 policy: ToolPolicy { profile: "coding".into(), deny: vec!["exec".into()], ..ToolPolicy::default() },

@@ -160,14 +160,19 @@ impl ToolBox {
     /// the user's own.
     pub(crate) async fn workspace_of(&self, caller: &Caller, agent: Option<&Agent>, channel: &str) -> Result<PathBuf> {
         let current = self.settings.get();
-        let base = match agent {
+        // Whatever the call says of its chat, it comes from one user.
+        let directory = match agent {
             Some(agent) => {
                 let first = workspace::of_agent(&current, caller.tenant, &caller.tenant_slug, agent).join(workspace::segment(channel));
-                PathBuf::from(self.files.enter(caller.tenant, agent, &caller.user, &first.to_string_lossy()).await?.0)
+                let onboarding = current.agents.onboarding;
+                let (profile, _) = self.files.enter(caller.tenant, agent, &caller.user, &first.to_string_lossy(), onboarding).await?;
+                workspace::of_conversation(&PathBuf::from(profile), agent, &caller.user, "direct")
             }
-            None => current.agents.workspace.join("tenants").join(workspace::segment(&caller.tenant_slug)).join("_direct"),
+            None => {
+                let shared = current.agents.workspace.join("tenants").join(workspace::segment(&caller.tenant_slug)).join("_direct");
+                workspace::of_user(&shared, &caller.user)
+            }
         };
-        let directory = workspace::of_user(&base, &caller.user);
         tokio::fs::create_dir_all(&directory).await.map_err(Error::internal)?;
         Ok(directory)
     }

@@ -68,6 +68,7 @@ impl Config {
             pruning: pruning(&defaults.context_pruning),
             bootstrap_max_chars: or(defaults.bootstrap_max_chars.map(|chars| chars.get()), 20_000),
             bootstrap_total_max_chars: or(defaults.bootstrap_total_max_chars.map(|chars| chars.get()), 24_000),
+            onboarding: defaults.onboarding.unwrap_or(true),
         }
     }
 

@@ -92,6 +92,8 @@ pub struct AgentDefaults {
     /// How much of all context files goes into the prompt, in characters; 24000 if absent or 0.
     #[serde(rename = "bootstrapTotalMaxChars")]
     pub bootstrap_total_max_chars: Option<Count>,
+    /// Whether agents get to know new users first, before they do anything else; yes if absent.
+    pub onboarding: Option<bool>,
     /// Whether a fast model sorts messages by intent before agents see them.
     pub intent_classify: Option<bool>,
     /// Agents that agents start.
