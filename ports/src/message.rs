@@ -105,6 +105,7 @@ messages! {
     invalid_log_action() = "error-invalid-log-action", "action must be start or stop";
     log_lines_skipped(count) = "log-lines-skipped", "{count} log lines came too fast and were left out";
     log_tail_started(level) = "log-tail-started", "following the log from level {level}";
+    run_cancelled() = "error-run-cancelled", "the run was stopped";
     run_interrupted() = "error-run-interrupted", "the run was interrupted by a restart of the gateway";
     upstream_timeout() = "error-upstream-timeout", "the model took too long to answer; please try again";
     upstream_context() = "error-upstream-context", "the conversation is too long for the model; start a new session";

@@ -15,6 +15,8 @@ pub struct Caller {
     pub tenant_slug: Arc<str>,
     /// The user they act as; "" if they name none.
     pub user: Arc<str>,
+    /// Whether their credential names the user, so that they cannot act as another.
+    pub bound: bool,
     /// Their role.
     pub role: Role,
     /// The scopes of their API key; `None` if they came without one.
@@ -68,6 +70,7 @@ impl Caller {
             tenant,
             tenant_slug: tenant_slug.into(),
             user: user.into(),
+            bound: false,
             role,
             scopes: None,
             key: None,

@@ -1,9 +1,13 @@
 //! Chat: asking an agent, over REST or WebSocket.
 
+mod inject;
 mod input;
+mod rest;
 
 pub use crate::runs::engine::RunOutcome;
-pub use input::{Completion, InputContent, InputMessage, InputPart, select_agent};
+pub use inject::{Injected, Injection};
+pub use input::{Completion, InputContent, InputMessage, InputPart, Wake, select_agent};
+pub use rest::Woken;
 
 use crate::{
     agents::{Agents, DEFAULT_KEY},
@@ -31,8 +35,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
-/// How many pieces of an answer wait for a client.
-const PIECES: usize = 64;
 /// The longest session key, in bytes.
 const MAX_SESSION_KEY: usize = 500;
 
@@ -161,41 +163,6 @@ pub struct SessionStatus {
 }
 
 impl Chat {
-    /// Asks an agent in a new conversation (`POST /v1/chat/completions`).
-    ///
-    /// # Errors
-    /// `Forbidden` below operator or for an agent that the caller may not use, `RateLimited`, `Invalid` without a user or
-    /// a user message, `NotFound` for an unknown agent.
-    pub async fn complete(&self, caller: &Caller, request: Completion) -> Result<RunHandle> {
-        caller.require(Role::Operator, Access::Write, "/v1/chat/completions")?;
-        self.rate.take(caller.tenant, &caller.limit_key).await?;
-        let message = request.question()?;
-        let mut caller = caller.clone();
-        if caller.user.is_empty() {
-            if request.user.len() > crate::auth::MAX_USER_ID {
-                return Err(Error::invalid(message::too_long("user", crate::auth::MAX_USER_ID)));
-            }
-            caller.user = request.user.as_str().into();
-        }
-        caller.named_user()?;
-        let agent = self.agents.resolve(&caller, &request.agent).await?;
-        let session_key = format!("agent:{}:http-{}-{}", agent.agent_key, caller.user, &self.ids.random().simple().to_string()[..12]);
-        let (pieces, received) = mpsc::channel(PIECES);
-        let started = self.engine.start(Request {
-            caller,
-            agent,
-            session_key,
-            message,
-            stored: false,
-            origin: Origin::direct("http", "api"),
-            stream: request.stream,
-            pieces: Some(pieces),
-            options: RunOptions::default(),
-        })?;
-        let stop = started.run.cancel.clone().drop_guard();
-        Ok(RunHandle { run_id: started.run.id, pieces: received, end: started.end, ended: false, _stop: stop })
-    }
-
     /// Asks an agent in a conversation that goes on (`chat.send`), and waits for the end of the run. The run does not
     /// depend on the caller: it goes on if nobody waits any more.
     ///
@@ -285,9 +252,7 @@ impl Chat {
 
     /// A conversation's key must name the agent that is asked, and the conversation must be the caller's.
     async fn check_session(&self, caller: &Caller, key: &str, agent_key: &str) -> Result<()> {
-        if key.len() > MAX_SESSION_KEY {
-            return Err(Error::invalid(message::too_long("sessionKey", MAX_SESSION_KEY)));
-        }
+        well_formed("sessionKey", key)?;
         if agent_in(key) != agent_key && agent_in(key) != DEFAULT_KEY {
             return Err(Error::forbidden("the session belongs to another agent"));
         }
@@ -299,7 +264,7 @@ impl Chat {
         Ok(())
     }
 
-    /// Puts a message into a conversation that is there.
+    /// Puts a user's message into a conversation that is there.
     async fn remember(&self, caller: &Caller, key: &str, text: &str) -> Result<bool> {
         let now = self.engine.clock.now();
         let said = ChatMessage { created_at: Some(now), ..ChatMessage::new(MessageRole::User, text) };
@@ -309,6 +274,17 @@ impl Chat {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A session's key must not be too long, and nobody can see control characters.
+fn well_formed(field: &str, key: &str) -> Result<()> {
+    if key.len() > MAX_SESSION_KEY {
+        return Err(Error::invalid(message::too_long(field, MAX_SESSION_KEY)));
+    }
+    if key.contains(char::is_control) {
+        return Err(Error::invalid_request(format!("{field} holds control characters")));
+    }
+    Ok(())
 }
 
 /// The agent that a session key names: `agent:{this}:…`.

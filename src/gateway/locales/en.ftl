@@ -46,6 +46,7 @@ error-unsupported-provider-type = invalid request: unsupported provider_type
 error-api-key-required = API key is required
 error-bad-provider-url = { $why }
 error-injection-blocked = the message was blocked: it looks like a prompt injection ({ $patterns })
+error-run-cancelled = the run was stopped
 error-run-interrupted = the run was interrupted by a restart of the gateway
 error-upstream-timeout = the model took too long to answer; please try again
 error-upstream-context = the conversation is too long for the model; start a new session

@@ -46,6 +46,7 @@ error-unsupported-provider-type = yêu cầu không hợp lệ: provider_type kh
 error-api-key-required = cần có khóa API
 error-bad-provider-url = { $why }
 error-injection-blocked = tin nhắn đã bị chặn: có dấu hiệu chèn lệnh vào prompt ({ $patterns })
+error-run-cancelled = lượt chạy đã bị dừng
 error-run-interrupted = lượt chạy bị gián đoạn do gateway khởi động lại
 error-upstream-timeout = mô hình trả lời quá lâu; vui lòng thử lại
 error-upstream-context = cuộc hội thoại quá dài đối với mô hình; hãy bắt đầu phiên mới

@@ -46,6 +46,7 @@ error-unsupported-provider-type = 请求无效：不支持的 provider_type
 error-api-key-required = 需要 API 密钥
 error-bad-provider-url = { $why }
 error-injection-blocked = 消息已被拦截：疑似提示词注入（{ $patterns }）
+error-run-cancelled = 运行已被停止
 error-run-interrupted = 运行因网关重启而中断
 error-upstream-timeout = 模型响应超时，请重试
 error-upstream-context = 对话对模型来说太长，请开始新会话

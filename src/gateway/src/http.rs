@@ -11,6 +11,8 @@ pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod providers;
 pub(crate) mod ready;
+pub(crate) mod responses;
+pub(crate) mod streaming;
 pub(crate) mod system_configs;
 pub(crate) mod tenant_users;
 pub(crate) mod tenants;
@@ -38,6 +40,7 @@ pub(crate) struct Domain {
 /// Every domain.
 pub(crate) const DOMAINS: &[Domain] = &[
     Domain { routes: chat::ROUTES, examples: chat::EXAMPLES, documented: chat::documented },
+    Domain { routes: responses::ROUTES, examples: responses::EXAMPLES, documented: responses::documented },
     Domain { routes: agents::ROUTES, examples: agents::EXAMPLES, documented: agents::documented },
     Domain { routes: providers::ROUTES, examples: providers::EXAMPLES, documented: providers::documented },
     Domain { routes: tools::ROUTES, examples: tools::EXAMPLES, documented: tools::documented },
@@ -59,6 +62,7 @@ pub(crate) const DOMAINS: &[Domain] = &[
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(chat::scope())
+        .service(responses::scope())
         .service(agents::scope())
         .service(tools::scope())
         .service(providers::scope())

@@ -157,6 +157,7 @@ fn stable_text(text: &str) -> String {
             (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "[time]"),
             (r"chatcmpl-[0-9a-f]{8}", "chatcmpl-[id]"),
+            (r"resp-[0-9a-f]{8}", "resp-[id]"),
             (r"call_[0-9a-f]{35}", "call_[id]"),
             (r"http-([^-]*)-[0-9a-f]{8,12}", "http-$1-[id]"),
             (r"/tmp/\.tmp\w+", "[dir]"),

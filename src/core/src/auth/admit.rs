@@ -85,6 +85,11 @@ impl Authenticator {
             tenant: tenant.id,
             tenant_slug: tenant.slug.as_str().into(),
             user: user.into(),
+            bound: match credential {
+                Credential::Key(key, _) => !key.owner_id.is_empty(),
+                Credential::Device(_) => true,
+                Credential::GatewayToken | Credential::Development => false,
+            },
             role,
             scopes,
             key,

@@ -1,11 +1,11 @@
 //! What REST clients send.
 
 use crate::agents::DEFAULT_KEY;
-use goclaw_ports::{Error, Result, message};
+use goclaw_ports::{Error, JsonObject, Result, message};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// A question, in the form of OpenAI's chat completions.
+/// A question over REST, in the form of OpenAI's clients.
 #[derive(Debug, Clone, Default)]
 pub struct Completion {
     /// Who is asked.
@@ -16,12 +16,29 @@ pub struct Completion {
     pub stream: bool,
     /// The user, where the credential names none.
     pub user: String,
+    /// Orders for this one answer; "" is none.
+    pub instructions: String,
+}
+
+/// What wakes an agent (`POST /v1/agents/{id}/wake`).
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Wake {
+    /// What is asked. Required.
+    pub message: Option<String>,
+    /// The conversation, a new one if it is absent. It must be one of the agent's, and not of another user below admin.
+    pub session_key: Option<String>,
+    /// On whose behalf, if the credential does not say it.
+    pub user_id: Option<String>,
+    /// Kept with the run's trace; at most 16 KiB.
+    pub metadata: Option<JsonObject>,
 }
 
 /// A message, as clients send it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct InputMessage {
     /// `user`, `assistant`, `system`, `developer` or `tool`.
+    #[serde(default)]
     pub role: String,
     /// The text.
     #[serde(default)]
@@ -34,7 +51,7 @@ pub struct InputMessage {
 pub enum InputContent {
     /// A text.
     Text(String),
-    /// Parts; only those of type `text` count.
+    /// Parts; only those of type `text` or `input_text` count.
     Parts(Vec<InputPart>),
 }
 
@@ -62,7 +79,7 @@ impl Completion {
         let text = match last {
             Some(InputContent::Text(text)) => text.clone(),
             Some(InputContent::Parts(parts)) => {
-                let texts = parts.iter().filter(|part| part.kind == "text" && !part.text.is_empty());
+                let texts = parts.iter().filter(|part| matches!(part.kind.as_str(), "text" | "input_text") && !part.text.is_empty());
                 texts.map(|part| part.text.as_str()).collect::<Vec<_>>().join("\n")
             }
             None => String::new(),

@@ -145,6 +145,7 @@ impl Engine {
         let mut trace = new_trace(TraceId(self.ids.row()), name, self.clock.now());
         trace.parent_trace_id = options.parent_trace;
         trace.tags.clone_from(&options.tags);
+        trace.metadata.clone_from(&options.trace_metadata);
         trace.agent_id = Some(request.agent.id);
         trace.user_id = request.caller.user.to_string();
         trace.session_key.clone_from(&key);

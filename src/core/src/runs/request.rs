@@ -1,7 +1,7 @@
 //! What a run is asked to do, by whom, from where, and how it differs from a plain chat.
 
 use crate::caller::Caller;
-use goclaw_ports::{TraceId, agents::Agent};
+use goclaw_ports::{JsonObject, TraceId, agents::Agent};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +77,8 @@ pub(crate) struct RunOptions {
     pub trace_name: String,
     /// The trace's tags.
     pub tags: Vec<String>,
+    /// What is kept with the trace besides.
+    pub trace_metadata: JsonObject,
     /// The trace that this run is a part of.
     pub parent_trace: Option<TraceId>,
     /// Stops the run when it is cancelled, besides the run's own way of being stopped.

@@ -3,6 +3,7 @@
 mod instances;
 mod shares;
 mod summon;
+mod wake;
 
 use crate::{
     api::{ApiJson, Created, Example, routes},
@@ -31,6 +32,12 @@ pub(crate) const EXAMPLES: &[Example] = &[
         response: r#"{"ok":"true","status":"summoning"}"#,
     },
     Example { operation: "agents_resummon", request: "", response: r#"{"ok":"true","status":"summoning"}"# },
+    Example {
+        operation: "agents_wake",
+        request: r#"{"message":"The build has failed. What happened?","metadata":{"build":"417"}}"#,
+        response: r#"{"content":"A test fails.","run_id":"0a1b2c3d-0000-4000-8000-000000000000",
+            "usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}}"#,
+    },
     Example { operation: "agents_shares_add", request: r#"{"user_id":"mai@example.com","role":"user"}"#, response: r#"{"ok":"true"}"# },
     Example { operation: "agents_shares_remove", request: "", response: r#"{"ok":"true"}"# },
     Example { operation: "agents_instances_files_set", request: r##"{"content":"# User\n\n- **Name:** Mai\n"}"##, response: r#"{"status":"updated"}"# },
@@ -50,6 +57,7 @@ routes! {
         }
         "/{id}/regenerate" { post => summon::regenerate, Admin; }
         "/{id}/resummon" { post => summon::resummon, Admin; }
+        "/{id}/wake" { post => wake::wake, Operator; }
         "/{id}/shares" {
             get => shares::list, Viewer;
             post => shares::add, Admin;

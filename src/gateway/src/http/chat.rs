@@ -1,8 +1,8 @@
 //! `/v1/chat/completions`, as OpenAI's clients know it.
 
-mod events;
-mod wire;
+pub(super) mod wire;
 
+use super::streaming;
 use crate::{
     api::{ApiJson, Example, JsonOrSse, Sse, routes},
     auth::{Who, text},
@@ -10,8 +10,7 @@ use crate::{
     gateway::Gateway,
 };
 use actix_web::{HttpRequest, web};
-use goclaw_core::chat::{Completion, RunEvent, RunHandle, RunOutcome, select_agent};
-use goclaw_ports::{Error, ErrorKind, message};
+use goclaw_core::chat::{Completion, select_agent};
 use paperclip::actix::api_v2_operation;
 use wire::{ChatCompletion, ChatCompletionChunk, ChatRequest, Envelope};
 
@@ -48,28 +47,11 @@ async fn completions(
     let ChatRequest { model, messages, stream, user } = body.0;
     let (model, stream) = (model.unwrap_or_default(), stream.unwrap_or_default());
     let agent = select_agent(&model, AGENT_HEADERS.map(|name| text(request.headers(), name)));
-    let completion = Completion { agent, messages: messages.unwrap_or_default(), stream, user: user.unwrap_or_default() };
+    let completion = Completion { agent, messages: messages.unwrap_or_default(), stream, user: user.unwrap_or_default(), ..Completion::default() };
     let handle = gateway.core.chat.complete(&who, completion).await?;
     let envelope = Envelope::new(handle.run_id, gateway.core.clock.now(), model);
     if stream {
-        return Ok(JsonOrSse::Sse(Sse::new(events::body(handle, envelope, who.locale))));
+        return Ok(JsonOrSse::Sse(Sse::new(streaming::body(handle, envelope, who.locale))));
     }
-    Ok(JsonOrSse::Json(envelope.completion(finished(handle).await?)))
-}
-
-async fn finished(mut handle: RunHandle) -> Result<RunOutcome, Error> {
-    while let Some(event) = handle.next().await {
-        match event {
-            RunEvent::Text(_) => {}
-            RunEvent::Done(outcome) => return Ok(outcome),
-            RunEvent::Failed(error) => return Err(error),
-            RunEvent::Cancelled => break,
-        }
-    }
-    Err(cancelled())
-}
-
-/// Nobody but the gateway itself cancels a run whose client is still there.
-fn cancelled() -> Error {
-    Error::new(ErrorKind::Unavailable, message::shutting_down())
+    Ok(JsonOrSse::Json(envelope.completion(streaming::finished(handle).await?)))
 }

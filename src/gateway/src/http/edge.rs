@@ -1,6 +1,6 @@
 //! What surrounds every request: its id, security headers, the wording of failures, counters and the access log.
 
-use super::chat;
+use super::{chat, responses};
 use crate::{
     api::Pattern,
     auth::{locale, text},
@@ -9,7 +9,7 @@ use crate::{
     metrics,
 };
 use actix_web::{
-    Error, HttpResponse,
+    Error, HttpMessage, HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -34,7 +34,7 @@ pub(crate) async fn surround<B: MessageBody + 'static>(request: ServiceRequest, 
     let desktop = request.app_data::<web::Data<Gateway>>().is_some_and(|gateway| gateway.desktop_cors);
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     // Asking an agent ends when nobody waits for the answer any more.
-    let changes_something = !reads && request.path() != chat::PATH;
+    let changes_something = !reads && ![chat::PATH, responses::PATH].contains(&request.path());
     let mut response = if desktop && request.method() == Method::OPTIONS {
         request.into_response(HttpResponse::NoContent().finish())
     } else {
@@ -84,7 +84,9 @@ fn worded(response: ServiceResponse<BoxBody>, id: &HeaderValue) -> ServiceRespon
     if matches!(failure, ApiError::NoSuchPath) && !path.starts_with("/v1/") {
         return response.map_body(|_, _| BoxBody::new("404 page not found\n"));
     }
-    let shape = if path == chat::PATH { Shape::OpenAi } else { Shape::Ours };
+    // Where there are two shapes, the handler has said which one the client wants.
+    let wanted = request.extensions().get::<Shape>().copied();
+    let shape = wanted.unwrap_or(if path == chat::PATH { Shape::OpenAi } else { Shape::Ours });
     let rendered = failure.render(locale(request.headers()), shape, path, id.to_str().ok());
     let mut response = response.map_body(|_, _| BoxBody::new(rendered.body));
     let headers = response.headers_mut();

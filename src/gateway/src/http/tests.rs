@@ -160,5 +160,7 @@ async fn a_change_that_has_begun_is_finished_though_its_client_has_left() {
     assert!(left_by_its_client(Method::POST, "/v1/things").await);
     assert!(left_by_its_client(Method::DELETE, "/v1/things").await);
     assert!(!left_by_its_client(Method::GET, "/v1/things").await, "nobody needs the answer to a question");
-    assert!(!left_by_its_client(Method::POST, super::chat::PATH).await, "an agent stops when nobody listens");
+    for path in [super::chat::PATH, super::responses::PATH] {
+        assert!(!left_by_its_client(Method::POST, path).await, "an agent stops when nobody listens");
+    }
 }

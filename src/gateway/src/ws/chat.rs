@@ -50,6 +50,11 @@ pub(super) async fn abort(call: Call) -> Result<String> {
     payload(&call.gateway.core.chat.abort(&call.caller, &session_key, &run_id).await?)
 }
 
+/// `chat.inject`: adds a message of the agent without a run.
+pub(super) async fn inject(call: Call) -> Result<String> {
+    payload(&call.gateway.core.chat.inject(&call.caller, call.params.strict()?).await?)
+}
+
 /// `chat.session.status`: whether a session is busy.
 pub(super) async fn status(call: Call) -> Result<String> {
     let SessionParams { session_key, .. } = call.params.lenient();

@@ -55,6 +55,7 @@ const METHODS: &[Method] = methods! {
     "chat.send" => chat::send, Some(Role::Operator), background;
     "chat.history" => chat::history, Some(Role::Viewer);
     "chat.abort" => chat::abort, Some(Role::Operator);
+    "chat.inject" => chat::inject, Some(Role::Operator);
     "chat.session.status" => chat::status, Some(Role::Viewer);
     "agent" => agents::at_work, Some(Role::Viewer);
     "agent.wait" => agents::wait, Some(Role::Viewer), background;

@@ -1,5 +1,7 @@
 //! The shapes of OpenAI's chat completions.
 
+use crate::http::streaming::{Form, record};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use goclaw_core::chat::{InputMessage, RunOutcome};
 use goclaw_ports::llm;
@@ -105,7 +107,7 @@ pub struct Delta<'a> {
 }
 
 /// What all parts of one answer share.
-pub(super) struct Envelope {
+pub(crate) struct Envelope {
     id: String,
     created: i64,
     model: String,
@@ -113,7 +115,7 @@ pub(super) struct Envelope {
 
 impl Envelope {
     /// Of this run, now.
-    pub(super) fn new(run: Uuid, now: DateTime<Utc>, model: String) -> Self {
+    pub(crate) fn new(run: Uuid, now: DateTime<Utc>, model: String) -> Self {
         let run = run.simple().to_string();
         Self { id: format!("chatcmpl-{}", run.get(..8).unwrap_or(&run)), created: now.timestamp(), model }
     }
@@ -132,7 +134,7 @@ impl Envelope {
     }
 
     /// One piece of it.
-    pub(super) fn chunk<'a>(&'a self, role: &'static str, content: &'a str, finish_reason: Option<&'static str>) -> ChatCompletionChunk<'a> {
+    fn chunk<'a>(&'a self, role: &'static str, content: &'a str, finish_reason: Option<&'static str>) -> ChatCompletionChunk<'a> {
         ChatCompletionChunk {
             id: &self.id,
             object: "chat.completion.chunk",
@@ -140,6 +142,21 @@ impl Envelope {
             model: &self.model,
             choices: [ChunkChoice { index: 0, delta: Delta { role, content }, finish_reason }],
         }
+    }
+}
+
+impl Form for Envelope {
+    fn begin(&mut self) -> Vec<Bytes> {
+        vec![record(None, &self.chunk("assistant", "", None))]
+    }
+
+    fn text(&mut self, text: &str) -> Bytes {
+        record(None, &self.chunk("", text, None))
+    }
+
+    fn end(&mut self, end: Result<RunOutcome, String>) -> Vec<Bytes> {
+        let text = end.err().map(|why| format!("Error: {why}")).unwrap_or_default();
+        vec![record(None, &self.chunk("", &text, Some("stop"))), Bytes::from_static(b"data: [DONE]\n\n")]
     }
 }
 

@@ -1,13 +1,14 @@
-//! A run as server-sent events.
+//! A run as server-sent events, in whichever form its client understands.
 
-use super::{cancelled, wire::Envelope};
 use crate::{api::SseBody, error::words};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use goclaw_core::{
     caller::Locale,
-    chat::{RunEvent, RunHandle},
+    chat::{RunEvent, RunHandle, RunOutcome},
 };
+use goclaw_ports::{Error, message};
+use serde::Serialize;
 use std::{future::Future, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -21,9 +22,57 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// How many records wait for the client.
 const QUEUE: usize = 64;
 
+/// What a run looks like on the wire.
+pub(crate) trait Form: 'static {
+    /// The records before the agent says anything.
+    fn begin(&mut self) -> Vec<Bytes>;
+    /// The record of a piece of the answer.
+    fn text(&mut self, text: &str) -> Bytes;
+    /// The last records: of the answer, or of why there is none.
+    fn end(&mut self, end: Result<RunOutcome, String>) -> Vec<Bytes>;
+}
+
 /// The events of a run. Dropping the stream drops the handle, and so cancels the run.
-pub(super) fn body(handle: RunHandle, envelope: Envelope, locale: Locale) -> SseBody {
-    records(handle, envelope, locale, Pace { heartbeat: HEARTBEAT, write_deadline: WRITE_DEADLINE })
+pub(crate) fn body(handle: RunHandle, form: impl Form, locale: Locale) -> SseBody {
+    records(handle, form, locale, Pace { heartbeat: HEARTBEAT, write_deadline: WRITE_DEADLINE })
+}
+
+/// The whole answer of a run.
+///
+/// # Errors
+/// What made it fail.
+pub(crate) async fn finished(mut handle: RunHandle) -> Result<RunOutcome, Error> {
+    while let Some(event) = handle.next().await {
+        match event {
+            RunEvent::Text(_) => {}
+            RunEvent::Done(outcome) => return Ok(outcome),
+            RunEvent::Failed(error) => return Err(error),
+            RunEvent::Cancelled => break,
+        }
+    }
+    Err(cancelled())
+}
+
+/// The client is still there, so it was the gateway, or somebody with the run's id.
+fn cancelled() -> Error {
+    Error::new(goclaw_ports::ErrorKind::Unavailable, message::run_cancelled())
+}
+
+/// One record, with a name if the form gives its events names.
+pub(crate) fn record(name: Option<&str>, data: &impl Serialize) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(256);
+    if let Some(name) = name {
+        bytes.put_slice(b"event: ");
+        bytes.put_slice(name.as_bytes());
+        bytes.put_slice(b"\n");
+    }
+    bytes.put_slice(b"data: ");
+    let mut writer = bytes.writer();
+    // Writing to memory does not fail, and neither does a struct of texts and numbers.
+    let _ = serde_json::to_writer(&mut writer, data);
+    let mut bytes = writer.into_inner();
+    bytes.put_slice(b"\n\n");
+    bytes.freeze()
 }
 
 /// How patient the stream is.
@@ -44,17 +93,19 @@ impl Events for RunHandle {
     }
 }
 
-fn records(events: impl Events, envelope: Envelope, locale: Locale, pace: Pace) -> SseBody {
+fn records(events: impl Events, form: impl Form, locale: Locale, pace: Pace) -> SseBody {
     // The body of a response is only polled when the client takes something, so it cannot tell a slow client; a task can.
     let (sender, receiver) = mpsc::channel(QUEUE);
-    actix_web::rt::spawn(pump(events, envelope, locale, pace, sender));
+    actix_web::rt::spawn(pump(events, form, locale, pace, sender));
     stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver))).boxed_local()
 }
 
-async fn pump(mut events: impl Events, envelope: Envelope, locale: Locale, pace: Pace, client: mpsc::Sender<Bytes>) {
+async fn pump(mut events: impl Events, mut form: impl Form, locale: Locale, pace: Pace, client: mpsc::Sender<Bytes>) {
     let mut heartbeat = interval_at(Instant::now() + pace.heartbeat, pace.heartbeat);
-    if client.send(record(&envelope, "assistant", "", None)).await.is_err() {
-        return;
+    for bytes in form.begin() {
+        if client.send(bytes).await.is_err() {
+            return;
+        }
     }
     loop {
         let event = tokio::select! {
@@ -68,16 +119,16 @@ async fn pump(mut events: impl Events, envelope: Envelope, locale: Locale, pace:
         };
         let last = match event {
             Some(RunEvent::Text(text)) => {
-                if client.send_timeout(record(&envelope, "", &text, None), pace.write_deadline).await.is_err() {
+                if client.send_timeout(form.text(&text), pace.write_deadline).await.is_err() {
                     return;
                 }
                 continue;
             }
-            Some(RunEvent::Done(_)) => record(&envelope, "", "", Some("stop")),
-            Some(RunEvent::Failed(error)) => failure(&envelope, &words(&error, locale)),
-            Some(RunEvent::Cancelled) | None => failure(&envelope, &words(&cancelled(), locale)),
+            Some(RunEvent::Done(outcome)) => form.end(Ok(outcome)),
+            Some(RunEvent::Failed(error)) => form.end(Err(words(&error, locale))),
+            Some(RunEvent::Cancelled) | None => form.end(Err(words(&cancelled(), locale))),
         };
-        for bytes in [last, Bytes::from_static(b"data: [DONE]\n\n")] {
+        for bytes in last {
             if client.send_timeout(bytes, pace.write_deadline).await.is_err() {
                 return;
             }
@@ -86,27 +137,12 @@ async fn pump(mut events: impl Events, envelope: Envelope, locale: Locale, pace:
     }
 }
 
-fn failure(envelope: &Envelope, text: &str) -> Bytes {
-    record(envelope, "", &format!("Error: {text}"), Some("stop"))
-}
-
-fn record(envelope: &Envelope, role: &'static str, content: &str, finish_reason: Option<&'static str>) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(224 + content.len());
-    bytes.put_slice(b"data: ");
-    let mut writer = bytes.writer();
-    // Writing to memory does not fail, and neither does a struct of texts and numbers.
-    let _ = serde_json::to_writer(&mut writer, &envelope.chunk(role, content, finish_reason));
-    let mut bytes = writer.into_inner();
-    bytes.put_slice(b"\n\n");
-    bytes.freeze()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::chat::wire::Envelope;
     use chrono::DateTime;
-    use goclaw_core::chat::RunOutcome;
-    use goclaw_ports::{Error, ErrorKind, message};
+    use goclaw_ports::ErrorKind;
     use serde_json::Value;
     use std::collections::VecDeque;
     use tokio::sync::oneshot;
