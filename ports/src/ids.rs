@@ -44,6 +44,8 @@ id! {
     ProviderId;
     /// A session's row; the wire names sessions by their key.
     SessionId;
+    /// A link between two agents.
+    LinkId;
     /// A trace: one run.
     TraceId;
     /// A span of a trace.

@@ -15,6 +15,7 @@ pub mod error;
 pub mod events;
 pub mod ids;
 pub mod limits;
+pub mod links;
 pub mod llm;
 pub mod logs;
 pub mod message;
@@ -32,7 +33,7 @@ pub mod tools;
 pub mod traces;
 
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{AgentId, ApiKeyId, ProviderId, SessionId, SpanId, TenantId, TraceId};
+pub use ids::{AgentId, ApiKeyId, LinkId, ProviderId, SessionId, SpanId, TenantId, TraceId};
 pub use message::Message;
 
 /// A JSON object.

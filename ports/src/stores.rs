@@ -2,8 +2,8 @@
 
 use crate::{
     Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, builtin_tools::BuiltinToolStore, config_permissions::ConfigPermissionStore,
-    pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore, sessions::SessionStore, system_configs::SystemConfigStore,
-    tenants::TenantStore, traces::TraceStore,
+    links::LinkStore, pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore, sessions::SessionStore,
+    system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ pub struct Stores {
     pub builtin_tools: Arc<dyn BuiltinToolStore>,
     pub pairing: Arc<dyn PairingStore>,
     pub config_permissions: Arc<dyn ConfigPermissionStore>,
+    pub links: Arc<dyn LinkStore>,
     pub sealed: Arc<dyn SealedRows>,
     pub database: Arc<dyn Database>,
 }

@@ -16,6 +16,7 @@ mod database;
 mod error;
 mod json;
 mod limiter;
+mod links;
 mod maintenance;
 mod migrations;
 mod pairing;
@@ -103,6 +104,7 @@ pub async fn open(options: PostgresOptions) -> Result<Opened> {
         builtin_tools: store.clone(),
         pairing: store.clone(),
         config_permissions: store.clone(),
+        links: store.clone(),
         sealed: store.clone(),
         database: store.clone(),
     };

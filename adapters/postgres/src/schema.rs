@@ -332,5 +332,23 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    agent_links (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        source_agent_id -> Uuid,
+        target_agent_id -> Uuid,
+        direction -> Text,
+        description -> Text,
+        max_concurrent -> Integer,
+        settings -> Nullable<Jsonb>,
+        status -> Text,
+        created_by -> Text,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(agents, agent_shares, sessions, session_messages);
+diesel::allow_tables_to_appear_in_same_query!(agents, agent_links);
 diesel::allow_tables_to_appear_in_same_query!(tenants, tenant_users);

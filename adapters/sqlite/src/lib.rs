@@ -18,6 +18,7 @@ mod database;
 mod failure;
 mod filter;
 mod inspect;
+mod links;
 mod lock;
 mod migrations;
 mod pairing;
@@ -77,6 +78,7 @@ pub async fn open(options: SqliteOptions) -> Result<Stores> {
         builtin_tools: database.clone(),
         pairing: database.clone(),
         config_permissions: database.clone(),
+        links: database.clone(),
         sealed: database.clone(),
         database,
     })

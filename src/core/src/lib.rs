@@ -16,6 +16,7 @@ pub mod configuration;
 pub mod context_files;
 pub mod counters;
 pub mod delivery;
+pub mod links;
 pub mod logs;
 mod lookups;
 pub mod pairing;
@@ -62,6 +63,7 @@ use goclaw_ports::{
     tools::Tools,
     traces::TraceExporter,
 };
+use links::Links;
 use logs::LogTail;
 use pairing::Pairing;
 use platform::Platform;
@@ -134,6 +136,8 @@ pub struct Core {
     pub configuration: ConfigurationAccess,
     /// Who may change what of an agent.
     pub config_permissions: Arc<ConfigPermissions>,
+    /// Which agent may hand work to which.
+    pub links: Links,
     /// Who asks to be let in.
     pub pairing: Arc<Pairing>,
     /// The log.
@@ -335,6 +339,14 @@ impl Core {
             ids: ids.clone(),
             known: config_permissions::KnownRules::default(),
         });
+        let links = Links {
+            store: stores.links.clone(),
+            agents: stores.agents.clone(),
+            audit: audit.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+        };
         coherence.register(auth.clone());
         coherence.register(config_permissions.clone());
         coherence.register(tenant_settings.clone());
@@ -346,6 +358,7 @@ impl Core {
             system_configs,
             configuration,
             config_permissions,
+            links,
             pairing,
             logs: LogTail { logs },
             agents,

@@ -9,6 +9,7 @@ mod connect;
 mod connection;
 mod frame;
 pub(crate) mod hub;
+mod links;
 mod logs;
 mod methods;
 mod pairing;

@@ -52,6 +52,7 @@ mod confinement;
 mod durability;
 mod event_catalogue;
 mod event_filter;
+mod links;
 mod logs;
 mod loops;
 mod metrics;

@@ -4,7 +4,7 @@ use super::{
     agents, api_keys, chat, config, config_permissions, connect,
     connection::{Connection, Outgoing, Standing},
     frame::{self, Params, Request},
-    logs, pairing, platform, sessions, tenants,
+    links, logs, pairing, platform, sessions, tenants,
 };
 use crate::{error::wire, gateway::Gateway, metrics};
 use actix_web::web;
@@ -67,6 +67,10 @@ const METHODS: &[Method] = methods! {
     "agents.files.list" => agents::list_files, Some(Role::Viewer);
     "agents.files.get" => agents::read_file, Some(Role::Viewer);
     "agents.files.set" => agents::write_file, Some(Role::Admin);
+    "agents.links.list" => links::list, Some(Role::Admin);
+    "agents.links.create" => links::create, Some(Role::Admin);
+    "agents.links.update" => links::update, Some(Role::Admin);
+    "agents.links.delete" => links::delete, Some(Role::Admin);
     "sessions.list" => sessions::list, Some(Role::Viewer);
     "sessions.preview" => sessions::preview, Some(Role::Viewer);
     "sessions.patch" => sessions::patch, Some(Role::Operator);
