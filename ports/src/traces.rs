@@ -161,10 +161,41 @@ pub struct TraceFilter {
     pub session_key: Option<String>,
     pub status: Option<TraceStatus>,
     pub channel: Option<String>,
+    /// The run that started them.
+    pub parent_trace_id: Option<TraceId>,
     /// At most this many.
     pub limit: i64,
     /// After this many.
     pub offset: i64,
+}
+
+/// Which traces a sum of costs counts. All given conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CostFilter {
+    /// Of this agent.
+    pub agent_id: Option<AgentId>,
+    /// Of this user.
+    pub user_id: Option<String>,
+    /// Made then or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Made earlier.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// What the runs of one agent cost.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct CostRow {
+    /// Whose runs; absent for those that belong to no agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<AgentId>,
+    /// US dollars.
+    pub total_cost: f64,
+    /// Read by models.
+    pub total_input_tokens: i64,
+    /// Written by models.
+    pub total_output_tokens: i64,
+    /// How many runs.
+    pub trace_count: i64,
 }
 
 /// Keeps traces. Every method but `all_tenants_…` sees only rows of `tenant`.
@@ -186,6 +217,9 @@ pub trait TraceStore: Send + Sync {
 
     /// The traces that match, newest first, and how many there are in all.
     async fn list(&self, tenant: TenantId, filter: &TraceFilter) -> Result<(Vec<Trace>, i64)>;
+
+    /// What the runs that match cost, by agent, the dearest first. Runs that another run started are left out.
+    async fn costs(&self, tenant: TenantId, filter: &CostFilter) -> Result<Vec<CostRow>>;
 
     /// Marks every running trace and span that was started before `started_before` as failed, with this text.
     /// Answers with how many traces there were. For the start after a crash.

@@ -15,13 +15,13 @@ use diesel::{
     dsl::sql_query,
     pg::Pg,
     prelude::*,
-    sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Double, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::future;
 use goclaw_ports::{
-    Result, TenantId, TraceId,
-    traces::{Span, Trace, TraceEnd, TraceFilter, TraceStore},
+    AgentId, Result, TenantId, TraceId,
+    traces::{CostFilter, CostRow, Span, Trace, TraceEnd, TraceFilter, TraceStore},
 };
 use rows::{SpanRow, TraceRow};
 use std::collections::{HashMap, HashSet};
@@ -65,6 +65,40 @@ const FAIL_RUNNING: &str = "\
 const PRUNE: &str = "\
     delete from traces where id in (select id from traces where created_at < $1 order by created_at limit $2 for update skip locked)";
 
+const COSTS: &str = "\
+    select agent_id, sum(total_cost) as cost, sum(total_input_tokens)::bigint as input, sum(total_output_tokens)::bigint as output, \
+        count(*) as traces \
+    from traces \
+    where tenant_id = $1 and parent_trace_id is null and ($2::uuid is null or agent_id = $2) and ($3::text is null or user_id = $3) \
+        and ($4::timestamptz is null or created_at >= $4) and ($5::timestamptz is null or created_at < $5) \
+    group by agent_id order by cost desc, agent_id";
+
+#[derive(QueryableByName)]
+struct Costs {
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    agent_id: Option<Uuid>,
+    #[diesel(sql_type = Double)]
+    cost: f64,
+    #[diesel(sql_type = BigInt)]
+    input: i64,
+    #[diesel(sql_type = BigInt)]
+    output: i64,
+    #[diesel(sql_type = BigInt)]
+    traces: i64,
+}
+
+impl From<Costs> for CostRow {
+    fn from(row: Costs) -> Self {
+        Self {
+            agent_id: row.agent_id.map(AgentId),
+            total_cost: row.cost,
+            total_input_tokens: row.input,
+            total_output_tokens: row.output,
+            trace_count: row.traces,
+        }
+    }
+}
+
 #[derive(QueryableByName)]
 struct Count {
     #[diesel(sql_type = BigInt)]
@@ -87,6 +121,9 @@ fn matching(tenant: TenantId, filter: &TraceFilter) -> traces::BoxedQuery<'stati
     }
     if let Some(channel) = &filter.channel {
         query = query.filter(traces::channel.eq(text(channel)));
+    }
+    if let Some(parent) = filter.parent_trace_id {
+        query = query.filter(traces::parent_trace_id.eq(parent.0));
     }
     query
 }
@@ -165,6 +202,20 @@ impl TraceStore for Postgres {
         let (mut first, mut second) = (connection.pipe(), connection.pipe());
         let (rows, total): (Vec<TraceRow>, i64) = connection.run(future::try_join(page.load(&mut first), total.get_result(&mut second))).await?;
         Ok((rows.into_iter().map(TraceRow::trace).collect::<Result<_>>()?, total))
+    }
+
+    async fn costs(&self, tenant: TenantId, filter: &CostFilter) -> Result<Vec<CostRow>> {
+        let connection = self.tenant(tenant).await?;
+        let query = Fixed(
+            sql_query(COSTS)
+                .bind::<SqlUuid, _>(tenant.0)
+                .bind::<Nullable<SqlUuid>, _>(filter.agent_id.map(|id| id.0))
+                .bind::<Nullable<Text>, _>(filter.user_id.as_deref().map(text))
+                .bind::<Nullable<Timestamptz>, _>(filter.from)
+                .bind::<Nullable<Timestamptz>, _>(filter.to),
+        );
+        let rows: Vec<Costs> = connection.run(query.load(&mut connection.pipe())).await?;
+        Ok(rows.into_iter().map(CostRow::from).collect())
     }
 
     async fn all_tenants_fail_running(&self, started_before: DateTime<Utc>, now: DateTime<Utc>, error: &str) -> Result<i64> {

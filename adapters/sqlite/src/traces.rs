@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Error, Result, TenantId, TraceId,
-    traces::{Span, Trace, TraceEnd, TraceFilter, TraceStatus, TraceStore},
+    traces::{CostFilter, CostRow, Span, Trace, TraceEnd, TraceFilter, TraceStatus, TraceStore},
 };
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
 use std::collections::BTreeSet;
 
 /// Sums up a trace's spans in its row.
@@ -108,6 +108,7 @@ impl TraceStore for Sqlite {
         filter.and_equal("session_key", wanted.session_key.as_ref());
         filter.and_equal("status", wanted.status.map(TraceStatus::as_str));
         filter.and_equal("channel", wanted.channel.as_ref());
+        filter.and_equal("parent_trace_id", wanted.parent_trace_id);
         let (limit, offset) = (wanted.limit, wanted.offset);
         self.read(move |connection| {
             let snapshot = connection.unchecked_transaction()?;
@@ -120,6 +121,39 @@ impl TraceStore for Sqlite {
                 .query_map(params_from_iter(filter.paged(limit, offset)), row::trace)?
                 .collect::<rusqlite::Result<_>>()?;
             Ok((traces, total))
+        })
+        .await
+    }
+
+    async fn costs(&self, tenant: TenantId, wanted: &CostFilter) -> Result<Vec<CostRow>> {
+        let mut filter = Filter::tenant(tenant);
+        filter.and_equal("agent_id", wanted.agent_id);
+        filter.and_equal("user_id", wanted.user_id.as_ref());
+        let micros = |time: DateTime<Utc>| Value::from(time.timestamp_micros());
+        if let Some(from) = wanted.from {
+            filter.and("created_at >= ?", [micros(from)]);
+        }
+        if let Some(to) = wanted.to {
+            filter.and("created_at < ?", [micros(to)]);
+        }
+        self.read(move |connection| {
+            let rows = connection
+                .prepare_cached(&format!(
+                    "select agent_id, total(total_cost) as cost, sum(total_input_tokens) as input, sum(total_output_tokens) as output, count(*) as traces
+                     from traces where {} and parent_trace_id is null group by agent_id order by cost desc, agent_id",
+                    filter.sql()
+                ))?
+                .query_map(params_from_iter(filter.parameters()), |row| {
+                    Ok(CostRow {
+                        agent_id: row.optional_id("agent_id")?,
+                        total_cost: row.get("cost")?,
+                        total_input_tokens: row.get("input")?,
+                        total_output_tokens: row.get("output")?,
+                        trace_count: row.get("traces")?,
+                    })
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(rows)
         })
         .await
     }

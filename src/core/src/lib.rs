@@ -77,7 +77,7 @@ use summoning::{Summoner, Work};
 use system_configs::SystemConfigs;
 use tenants::Tenants;
 use toolbox::ToolBox;
-use traces::Tracer;
+use traces::{Tracer, Traces};
 
 /// A run that began longer ago than this and has not ended has lost its process.
 const LONGEST_RUN: chrono::TimeDelta = chrono::TimeDelta::hours(6);
@@ -130,6 +130,8 @@ pub struct Core {
     pub tenants: Tenants,
     /// The audit log.
     pub activity: ActivityLog,
+    /// What runs did and cost.
+    pub traces: Traces,
     /// A tenant's configuration values.
     pub system_configs: Arc<SystemConfigs>,
     /// The installation's configuration.
@@ -355,6 +357,7 @@ impl Core {
             api_keys,
             tenants,
             activity: ActivityLog { store: stores.activity.clone() },
+            traces: Traces { store: stores.traces.clone(), clock: clock.clone() },
             system_configs,
             configuration,
             config_permissions,

@@ -1,5 +1,9 @@
 //! Traces, as runs write them: beside the run, in batches, never in its way.
 
+mod reading;
+
+pub use reading::{CostSummary, ExportedTrace, TraceDetail, TracePage, Traces};
+
 use crate::counters;
 use goclaw_ports::{
     JsonObject, SpanId, TenantId, TraceId,

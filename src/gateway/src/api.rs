@@ -11,7 +11,7 @@ mod sse;
 
 pub use body::{Accepted, ApiJson, Created, JSON_LIMIT, NoContent, SMALL_JSON_LIMIT};
 pub use collect::{Collected, collect, component};
-pub use query::{ApiQuery, number};
+pub use query::{ApiQuery, number, parsed};
 pub use routes::{Example, Pattern, Route};
 pub use sse::{JsonOrSse, Sse, SseBody};
 

@@ -4,6 +4,7 @@ pub(crate) mod activity;
 pub(crate) mod agents;
 pub(crate) mod api_keys;
 pub(crate) mod chat;
+pub(crate) mod costs;
 pub(crate) mod edge;
 pub(crate) mod edition;
 pub(crate) mod health;
@@ -19,6 +20,7 @@ pub(crate) mod tenants;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tools;
+pub(crate) mod traces;
 pub(crate) mod users;
 
 use crate::{
@@ -49,6 +51,8 @@ pub(crate) const DOMAINS: &[Domain] = &[
     Domain { routes: tenant_users::ROUTES, examples: &[], documented: tenant_users::documented },
     Domain { routes: users::ROUTES, examples: &[], documented: users::documented },
     Domain { routes: activity::ROUTES, examples: activity::EXAMPLES, documented: activity::documented },
+    Domain { routes: traces::ROUTES, examples: &[], documented: traces::documented },
+    Domain { routes: costs::ROUTES, examples: costs::EXAMPLES, documented: costs::documented },
     Domain { routes: system_configs::ROUTES, examples: system_configs::EXAMPLES, documented: system_configs::documented },
     Domain { routes: edition::ROUTES, examples: edition::EXAMPLES, documented: edition::documented },
     Domain { routes: openapi::ROUTES, examples: &[], documented: openapi::documented },
@@ -71,6 +75,8 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .service(tenant_users::scope())
         .service(users::scope())
         .service(activity::scope())
+        .service(traces::scope())
+        .service(costs::scope())
         .configure(system_configs::configure)
         .service(edition::scope())
         .service(openapi::scope())

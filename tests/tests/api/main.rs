@@ -76,6 +76,7 @@ mod system_configs;
 mod telemetry;
 mod tenants;
 mod tools;
+mod traces;
 mod upstream;
 mod wake;
 mod ws_chat;

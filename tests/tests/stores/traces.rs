@@ -1,6 +1,6 @@
 use goclaw_ports::{
     AgentId, TenantId, TraceId,
-    traces::{Span, Trace, TraceEnd, TraceFilter, TraceStatus},
+    traces::{CostFilter, CostRow, Span, Trace, TraceEnd, TraceFilter, TraceStatus},
 };
 use goclaw_tests::{
     TestDatabase,
@@ -189,6 +189,41 @@ on_both_databases! {
             let (page, total) = db.stores.traces.list(tenant, &filter).await.unwrap();
             assert_eq!((page.len(), total), (expected, expected as i64), "{filter:?}");
         }
+    }
+
+    async fn the_runs_that_a_run_started_are_listed(db) {
+        let tenant = db.tenant("a").await;
+        let parent = started(&db, tenant).await;
+        for n in [1, 2] {
+            db.stores.traces.insert(tenant, &Trace { parent_trace_id: Some(parent.id), created_at: at(n), name: n.to_string(), ..trace() }).await.unwrap();
+        }
+        let (children, total) = db.stores.traces.list(tenant, &TraceFilter { parent_trace_id: Some(parent.id), ..all() }).await.unwrap();
+        assert_eq!((children.into_iter().map(|trace| trace.name).collect::<String>(), total), ("21".to_owned(), 2));
+        assert_eq!(db.stores.traces.list(tenant, &all()).await.unwrap().1, 3);
+    }
+
+    async fn costs_are_summed_by_agent_over_the_runs_that_match(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let (fox, owl) = (db.agent(a, "fox").await, db.agent(a, "owl").await);
+        let run = |agent_id, user: &str, cost, created| Trace { agent_id, user_id: user.into(), total_cost: cost, total_input_tokens: 10, total_output_tokens: 1, created_at: at(created), ..trace() };
+        let parent = run(Some(fox.id), "mai", 0.25, 1);
+        let child = Trace { parent_trace_id: Some(parent.id), ..run(Some(fox.id), "mai", 64.0, 1) };
+        for trace in [parent, child, run(Some(fox.id), "lan", 0.5, 2), run(Some(owl.id), "mai", 2.0, 3), run(None, "mai", 0.125, 4)] {
+            db.stores.traces.insert(a, &trace).await.unwrap();
+        }
+        db.stores.traces.insert(b, &run(None, "mai", 1.0, 1)).await.unwrap();
+        let row = |agent_id, total_cost, runs| CostRow { agent_id, total_cost, total_input_tokens: 10 * runs, total_output_tokens: runs, trace_count: runs };
+        let some = |text: &str| Some(text.to_owned());
+        for (filter, expected) in [
+            (CostFilter::default(), vec![row(Some(owl.id), 2.0, 1), row(Some(fox.id), 0.75, 2), row(None, 0.125, 1)]),
+            (CostFilter { agent_id: Some(fox.id), ..CostFilter::default() }, vec![row(Some(fox.id), 0.75, 2)]),
+            (CostFilter { user_id: some("lan"), ..CostFilter::default() }, vec![row(Some(fox.id), 0.5, 1)]),
+            (CostFilter { from: Some(at(2)), to: Some(at(4)), ..CostFilter::default() }, vec![row(Some(owl.id), 2.0, 1), row(Some(fox.id), 0.5, 1)]),
+            (CostFilter { from: Some(at(5)), ..CostFilter::default() }, vec![]),
+        ] {
+            assert_eq!(db.stores.traces.costs(a, &filter).await.unwrap(), expected, "{filter:?}");
+        }
+        assert_eq!(db.stores.traces.costs(b, &CostFilter::default()).await.unwrap(), [row(None, 1.0, 1)]);
     }
 
     async fn after_a_crash_running_traces_and_spans_have_failed(db) {

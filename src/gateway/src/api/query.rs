@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     future::{Ready, ready},
     ops::Deref,
+    str::FromStr,
 };
 
 /// The query string, as a struct. Unknown parameters are ignored.
@@ -27,6 +28,14 @@ pub struct ApiQuery<T>(pub T);
 /// # Errors
 /// None of its own.
 pub fn number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<i64>, D::Error> {
+    Ok(String::deserialize(value)?.trim().parse().ok())
+}
+
+/// A value in a query string that is read from its text. What cannot be read counts as absent.
+///
+/// # Errors
+/// None of its own.
+pub fn parsed<'de, T: FromStr, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
     Ok(String::deserialize(value)?.trim().parse().ok())
 }
 

@@ -22,6 +22,7 @@ const TAGS: &[(&str, &str)] = &[
     ("API keys", "Keys for programs"),
     ("Tenants", "Organisations, and who belongs to them"),
     ("Activity", "Who changed what"),
+    ("Traces", "What runs did, and what they cost"),
     ("Platform", "The installation itself"),
 ];
 
