@@ -203,6 +203,10 @@ pub trait SessionStore: Send + Sync {
     /// Sets the title. `false` if there is no such session.
     async fn set_label(&self, tenant: TenantId, key: &str, label: &str, now: DateTime<Utc>) -> Result<bool>;
 
+    /// Sets the title of a session that has none. It does not count as a change: `updated_at` stays. `false` if there is no
+    /// such session, or it has a title.
+    async fn entitle(&self, tenant: TenantId, key: &str, label: &str) -> Result<bool>;
+
     /// Removes all messages and the summary; title, tokens and metadata stay. `false` if there is no such session.
     async fn reset(&self, tenant: TenantId, key: &str, now: DateTime<Utc>) -> Result<bool>;
 

@@ -215,6 +215,13 @@ impl SessionStore for Postgres {
         Ok(connection.run(query.execute(&mut connection.pipe())).await? > 0)
     }
 
+    async fn entitle(&self, tenant: TenantId, key: &str, label: &str) -> Result<bool> {
+        let connection = self.tenant(tenant).await?;
+        let own = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key))).and(sessions::label.eq("")));
+        let query = diesel::update(own).set(sessions::label.eq(text(label)));
+        Ok(connection.run(query.execute(&mut connection.pipe())).await? > 0)
+    }
+
     async fn reset(&self, tenant: TenantId, key: &str, now: DateTime<Utc>) -> Result<bool> {
         let mut connection = self.tenant(tenant).await?;
         let resetting = connection.raw().transaction(async |connection| -> Result<bool, Failure> {

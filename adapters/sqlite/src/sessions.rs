@@ -213,6 +213,15 @@ impl SessionStore for Sqlite {
         .await
     }
 
+    async fn entitle(&self, tenant: TenantId, key: &str, label: &str) -> Result<bool> {
+        let (key, label) = (key.to_owned(), label.to_owned());
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached("update sessions set label = ?3 where tenant_id = ?1 and session_key = ?2 and label = ''")?;
+            Ok(statement.execute(params![Text(tenant), key, label])? > 0)
+        })
+        .await
+    }
+
     async fn reset(&self, tenant: TenantId, key: &str, now: DateTime<Utc>) -> Result<bool> {
         let key = key.to_owned();
         self.write(move |connection| {

@@ -262,6 +262,7 @@ impl Core {
             clock: clock.clone(),
         });
         let engine = Arc::new(Engine {
+            titles: Arc::new(tokio::sync::Semaphore::new(runs::title::AT_ONCE)),
             sessions: stores.sessions.clone(),
             registry,
             tools: tools.clone(),

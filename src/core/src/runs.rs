@@ -10,6 +10,7 @@ pub(crate) mod prompt;
 pub(crate) mod request;
 pub(crate) mod sanitise;
 pub(crate) mod steps;
+pub(crate) mod title;
 
 use crate::counters;
 use goclaw_ports::{Error, ErrorKind, Result, TenantId, message};

@@ -75,6 +75,7 @@ mod summoning;
 mod system_configs;
 mod telemetry;
 mod tenants;
+mod titles;
 mod tools;
 mod traces;
 mod upstream;

@@ -22,6 +22,7 @@ on_both_editions! {
     async fn sessions_are_listed_and_shown(edition) {
         let (_tenants, mut admin, mut mai, _) = with_users(edition).await;
         mai.call("chat.send", &message(&fox_session("1"), "hello")).await.unwrap();
+        mai.event_named("session.updated").await;
         let list = admin.call("sessions.list", &json!({})).await.unwrap();
         assert!(list["sessions"][0]["estimatedTokens"].as_i64().unwrap() > 12_000);
         assert_snapshot!("list", list);
@@ -104,7 +105,7 @@ on_both_editions! {
         mai.call("chat.send", &message(&key, "hello")).await.unwrap();
         let patch = json!({"key": key, "label": "Title", "model": "m", "metadata": {"colour": "red"}});
         assert_eq!(mai.call("sessions.patch", &patch).await.unwrap(), json!({"ok": true, "key": key}));
-        let event = admin.event_named("session.updated").await;
+        let event = admin.event(|event| event["event"] == "session.updated" && event["payload"]["label"] == "Title").await;
         assert_eq!(event["payload"], json!({"sessionKey": key, "label": "Title", "userId": "mai"}));
         admin.call("sessions.patch", &json!({"session_key": key, "metadata": {"size": "big"}})).await.unwrap();
         let list = mai.call("sessions.list", &json!({})).await.unwrap();

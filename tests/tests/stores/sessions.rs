@@ -337,6 +337,18 @@ on_both_databases! {
         assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap().label, title);
     }
 
+    async fn a_session_is_entitled_once_and_keeps_its_place(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        let before = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        assert!(db.stores.sessions.entitle(tenant, KEY, "first").await.unwrap());
+        assert!(!db.stores.sessions.entitle(tenant, KEY, "second").await.unwrap());
+        assert!(!db.stores.sessions.entitle(tenant, "agent:fox:ws:direct:none", "x").await.unwrap());
+        let after = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        assert_eq!((after.label.as_str(), after.updated_at), ("first", before.updated_at));
+    }
+
     async fn a_reset_removes_the_messages_and_keeps_title_tokens_and_metadata(db) {
         let tenant = db.tenant("a").await;
         let fox = db.agent(tenant, "fox").await;
@@ -383,6 +395,7 @@ on_both_databases! {
         assert!(db.stores.sessions.messages(b, KEY, None).await.unwrap().is_empty());
         assert_fails!(db.stores.sessions.append(b, KEY, &[said("of b")], &SessionDelta { input_tokens: 9, ..none() }, at(3)).await, NotFound);
         assert!(!db.stores.sessions.set_label(b, KEY, "stolen", at(3)).await.unwrap());
+        assert!(!db.stores.sessions.entitle(b, KEY, "stolen").await.unwrap());
         assert!(!db.stores.sessions.reset(b, KEY, at(3)).await.unwrap());
         assert!(!db.stores.sessions.delete(b, KEY).await.unwrap());
         assert_eq!(db.stores.sessions.find(a, KEY).await.unwrap(), before);

@@ -1,6 +1,6 @@
 //! A run from its beginning to its end: what is stored when, and what is told to whom.
 
-use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, onboarding, prompt, request::Request, sanitise, steps::Steps};
+use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, onboarding, prompt, request::Request, sanitise, steps::Steps, title::Untitled};
 use crate::{
     context_files::ContextFiles,
     counters, policy,
@@ -23,7 +23,7 @@ use goclaw_ports::{
 };
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -43,6 +43,8 @@ pub(crate) struct Engine {
     pub ids: Arc<dyn Ids>,
     pub runs: Arc<Runs>,
     pub runtime: tokio::runtime::Handle,
+    /// Places for titles in the making.
+    pub titles: Arc<Semaphore>,
 }
 
 /// What a run answered.
@@ -80,6 +82,8 @@ pub(crate) struct Prepared {
     pub context: ToolContext,
     /// The turn of a first meeting, from 1 on; `None` if it is none.
     pub meeting: Option<usize>,
+    /// Whether the conversation has no title.
+    pub untitled: bool,
     /// The system prompt, then the conversation up to the user's message.
     pub messages: Vec<ChatMessage>,
 }
@@ -114,15 +118,19 @@ impl Engine {
         let emitter = Emitter::new(self.bus.clone(), &request, run);
         let started = std::time::Instant::now();
         counters::run_started(request.origin.kind().to_owned());
+        let mut untitled = None;
         let end = tokio::select! {
             biased;
             () = run.cancel.cancelled() => End::Cancelled,
-            () = place.wait() => self.run_in_turn(request, run, &emitter).await,
+            () = place.wait() => self.run_in_turn(request, run, &emitter, &mut untitled).await,
         };
         run.set_ended();
         let outcome = match &end {
             End::Completed(outcome) => {
                 emitter.event("run.completed", Some(completed(outcome)));
+                if let Some(untitled) = untitled {
+                    self.entitle(untitled);
+                }
                 "completed"
             }
             End::Failed(error) => {
@@ -138,7 +146,7 @@ impl Engine {
         end
     }
 
-    async fn run_in_turn(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, emitter: &Emitter) -> End {
+    async fn run_in_turn(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, emitter: &Emitter, untitled: &mut Option<Untitled>) -> End {
         let (tenant, key) = (request.caller.tenant, request.session_key.clone());
         let options = &request.options;
         let name = if options.trace_name.is_empty() { format!("chat {}", request.agent.agent_key) } else { options.trace_name.clone() };
@@ -162,6 +170,7 @@ impl Engine {
             }
         };
         run.open_inbox();
+        *untitled = Untitled::of(&prepared);
         let mut steps = Steps::new(self, &prepared, run, emitter);
         let ended = tokio::select! {
             biased;
@@ -291,7 +300,7 @@ impl Engine {
             settings: Default::default(),
         };
         let model = model_of(&request.options.model, agent, &settings, &*provider);
-        Ok(Prepared { settings, provider, model, offer, context, meeting, messages, request })
+        Ok(Prepared { settings, provider, model, offer, context, meeting, untitled: session.label.is_empty(), messages, request })
     }
 
     async fn past(&self, request: &Request, session: &Session) -> Result<Vec<ChatMessage>> {
