@@ -108,6 +108,7 @@ messages! {
     run_cancelled() = "error-run-cancelled", "the run was stopped";
     link_to_itself() = "error-link-to-itself", "an agent cannot be linked to itself";
     link_to_open(agent) = "error-link-to-open", "{agent} is an open agent: only predefined agents can be the target of a link";
+    budget_exceeded(spent, budget) = "error-budget-exceeded", "monthly budget exceeded (${spent} / ${budget})";
     run_interrupted() = "error-run-interrupted", "the run was interrupted by a restart of the gateway";
     upstream_timeout() = "error-upstream-timeout", "the model took too long to answer; please try again";
     upstream_context() = "error-upstream-context", "the conversation is too long for the model; start a new session";

@@ -1,5 +1,6 @@
 //! Which runs go on now, and in which order the others of a conversation follow.
 
+pub(crate) mod budget;
 pub(crate) mod emit;
 pub(crate) mod engine;
 pub(crate) mod guard;

@@ -5,10 +5,11 @@ mod reading;
 pub use reading::{CostSummary, ExportedTrace, TraceDetail, TracePage, Traces};
 
 use crate::counters;
+use chrono::{DateTime, Utc};
 use goclaw_ports::{
-    JsonObject, SpanId, TenantId, TraceId,
+    AgentId, JsonObject, Result, SpanId, TenantId, TraceId,
     clock::{Clock, Ids},
-    traces::{Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
+    traces::{CostFilter, Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
@@ -78,10 +79,21 @@ impl Tracer {
         self.ends.spawn(async move { trace.finish(status, &error, &output).await });
     }
 
+    /// What an agent's runs have cost since then, in US dollars, with the calls that this process has noted so far.
+    pub(crate) async fn cost_since(&self, tenant: TenantId, agent: AgentId, since: DateTime<Utc>) -> Result<f64> {
+        self.write_noted().await;
+        let rows = self.store.costs(tenant, &CostFilter { agent_id: Some(agent), from: Some(since), ..CostFilter::default() }).await?;
+        Ok(rows.iter().map(|row| row.total_cost).sum())
+    }
+
     /// Waits until everything that was handed over is written.
     pub async fn flush(&self) {
         self.ends.close();
         self.ends.wait().await;
+        self.write_noted().await;
+    }
+
+    async fn write_noted(&self) {
         let (done, wait) = oneshot::channel();
         if self.queue.send(Write::Flush(done)).await.is_ok() {
             let _ = wait.await;

@@ -49,6 +49,7 @@ error-injection-blocked = the message was blocked: it looks like a prompt inject
 error-run-cancelled = the run was stopped
 error-link-to-itself = an agent cannot be linked to itself
 error-link-to-open = { $agent } is an open agent: only predefined agents can be the target of a link
+error-budget-exceeded = monthly budget exceeded (${ $spent } / ${ $budget })
 error-run-interrupted = the run was interrupted by a restart of the gateway
 error-upstream-timeout = the model took too long to answer; please try again
 error-upstream-context = the conversation is too long for the model; start a new session

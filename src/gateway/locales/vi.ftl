@@ -49,6 +49,7 @@ error-injection-blocked = tin nhắn đã bị chặn: có dấu hiệu chèn l�
 error-run-cancelled = lượt chạy đã bị dừng
 error-link-to-itself = không thể liên kết agent với chính nó
 error-link-to-open = { $agent } là agent mở: chỉ agent định sẵn mới có thể là đích của liên kết
+error-budget-exceeded = đã vượt ngân sách tháng (${ $spent } / ${ $budget })
 error-run-interrupted = lượt chạy bị gián đoạn do gateway khởi động lại
 error-upstream-timeout = mô hình trả lời quá lâu; vui lòng thử lại
 error-upstream-context = cuộc hội thoại quá dài đối với mô hình; hãy bắt đầu phiên mới

@@ -49,6 +49,7 @@ error-injection-blocked = 消息已被拦截：疑似提示词注入（{ $patter
 error-run-cancelled = 运行已被停止
 error-link-to-itself = 智能体不能与自身建立链接
 error-link-to-open = { $agent } 是开放型智能体：只有预定义智能体才能作为链接的目标
+error-budget-exceeded = 已超出每月预算（${ $spent } / ${ $budget }）
 error-run-interrupted = 运行因网关重启而中断
 error-upstream-timeout = 模型响应超时，请重试
 error-upstream-context = 对话对模型来说太长，请开始新会话

@@ -37,6 +37,7 @@ mod agent_shares;
 mod agents;
 mod agents_rpc;
 mod api_keys;
+mod budgets;
 mod chat;
 mod chat_inject;
 mod chat_stream;

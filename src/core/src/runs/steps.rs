@@ -2,6 +2,7 @@
 
 use super::{
     ActiveRun,
+    budget::Budget,
     emit::Emitter,
     engine::{Engine, Prepared},
     guard,
@@ -39,6 +40,7 @@ pub(crate) struct Steps<'a> {
     spoken: Spoken,
     loops: LoopDetector,
     calls_made: u32,
+    budget: Budget,
     /// A step on its way into the store: it gets there even if the run is cancelled meanwhile.
     storing: Option<JoinHandle<Result<()>>>,
 }
@@ -61,7 +63,18 @@ pub(crate) struct Spoken {
 impl<'a> Steps<'a> {
     pub fn new(engine: &'a Arc<Engine>, prepared: &'a Prepared, run: &'a Arc<ActiveRun>, emitter: &'a Emitter) -> Self {
         let messages = prepared.messages.clone();
-        Self { engine, prepared, run, emitter, messages, spoken: Spoken::default(), loops: LoopDetector::default(), calls_made: 0, storing: None }
+        Self {
+            engine,
+            prepared,
+            run,
+            emitter,
+            messages,
+            spoken: Spoken::default(),
+            loops: LoopDetector::default(),
+            calls_made: 0,
+            budget: Budget::default(),
+            storing: None,
+        }
     }
 
     /// What was said and done, with a result for every call, once all that is on its way into the store is there.
@@ -81,7 +94,10 @@ impl<'a> Steps<'a> {
     pub async fn take(&mut self, trace: &mut RunTrace) -> Result<String> {
         let last = self.prepared.max_iterations();
         let mut cut_off = 0;
+        let request = &self.prepared.request;
+        self.budget = Budget::of(&self.engine.tracer, request.caller.tenant, &request.agent, self.engine.clock.now()).await;
         for iteration in 1..=last {
+            self.budget.check()?;
             self.emitter.activity(json!({"phase": "thinking", "iteration": iteration}));
             if iteration == last * 3 / 4 && iteration > 1 && iteration < last {
                 self.note(include_str!("../../prompts/wrap_up.md"));
@@ -156,6 +172,7 @@ impl<'a> Steps<'a> {
         match answer {
             Ok(response) => {
                 self.account(&mut span, &response);
+                self.budget.spend(span.total_cost);
                 trace.end(span, None);
                 Ok(response)
             }
