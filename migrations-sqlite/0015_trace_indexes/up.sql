@@ -1,0 +1,1 @@
+-- Traces by agent and by user have their indexes since the foundation.
