@@ -16,7 +16,7 @@ use crate::{
     runs::{
         Runs,
         engine::{End, Engine},
-        request::{Origin, Request, RunOptions},
+        request::{Origin, Request},
     },
     sessions::Sessions,
 };
@@ -198,15 +198,9 @@ impl Chat {
             }
         }
         let started = self.engine.start(Request {
-            origin: Origin::direct("ws", &*caller.user),
-            caller: caller.clone(),
-            agent,
-            session_key,
-            message: request.message,
             stored,
             stream: request.stream,
-            pieces: None,
-            options: RunOptions::default(),
+            ..Request::new(caller.clone(), agent, session_key, request.message, Origin::direct("ws", &*caller.user))
         })?;
         match started.end.await {
             Ok(End::Completed(outcome)) => Ok(Sent::Completed { run_id: started.run.id, outcome }),

@@ -66,4 +66,19 @@ on_both_editions! {
         tenants.socket(&tenants.a_admin, "boss").await.call("chat.inject", &words).await.unwrap();
         assert_eq!(history(&mut mai, key).await.len(), 2);
     }
+
+    async fn who_lost_the_agent_puts_no_more_words_in_its_mouth(edition) {
+        let tenants = Tenants::start(edition).await;
+        let boss = tenants.client(&tenants.a_admin, "boss");
+        create_agent_with(&boss, "open", json!({"is_default": true})).await;
+        let fox = create_agent(&boss, "fox").await;
+        let shares = format!("/v1/agents/{}/shares", fox["id"].as_str().unwrap());
+        boss.post(&shares, &json!({"user_id": "mai"})).await.expect(201);
+        let mut mai = tenants.socket(&tenants.a_operator, "mai").await;
+        let words = json!({"sessionKey": fox_session("1"), "message": "psst"});
+        mai.call("chat.inject", &words).await.unwrap();
+        boss.delete(&format!("{shares}/mai")).await.expect(200);
+        assert_eq!(mai.call("chat.inject", &words).await.unwrap_err().code, "UNAUTHORIZED");
+        assert_eq!(history(&mut mai, &fox_session("1")).await.len(), 1);
+    }
 }

@@ -69,7 +69,11 @@ impl Chat {
             return Err(Error::invalid(message::too_long("message", limit)));
         }
         let now = self.engine.clock.now();
-        if self.sessions.visible(caller, key).await?.is_none() {
+        if let Some(session) = self.sessions.visible(caller, key).await? {
+            if let Some(agent) = session.agent_id {
+                self.agents.resolve(caller, &agent.to_string()).await?;
+            }
+        } else {
             if caller.user.is_empty() {
                 return Err(Error::invalid(message::user_id_required()));
             }

@@ -81,15 +81,8 @@ impl Chat {
             }
         };
         let started = self.engine.start(Request {
-            caller,
-            agent,
-            session_key,
-            message,
-            stored: false,
-            origin: Origin::direct("wake", "api"),
-            stream: false,
-            pieces: None,
             options: RunOptions { trace_metadata: metadata, ..RunOptions::default() },
+            ..Request::new(caller, agent, session_key, message, Origin::direct("wake", "api"))
         })?;
         match started.end.await {
             Ok(End::Completed(outcome)) => Ok(Woken { run_id: started.run.id, outcome }),
@@ -122,15 +115,10 @@ impl Chat {
         };
         let (pieces, received) = mpsc::channel(PIECES);
         let started = self.engine.start(Request {
-            caller,
-            agent,
-            session_key,
-            message,
-            stored: false,
-            origin: Origin::direct("http", "api"),
             stream,
             pieces: Some(pieces),
             options,
+            ..Request::new(caller, agent, session_key, message, Origin::direct("http", "api"))
         })?;
         let stop = started.run.cancel.clone().drop_guard();
         Ok(RunHandle { run_id: started.run.id, pieces: received, end: started.end, ended: false, _stop: stop })

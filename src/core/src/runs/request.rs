@@ -27,6 +27,13 @@ pub(crate) struct Request {
     pub options: RunOptions,
 }
 
+impl Request {
+    /// A plain chat: the message is new, and nobody waits for pieces of the answer.
+    pub fn new(caller: Caller, agent: Agent, session_key: String, message: String, origin: Origin) -> Self {
+        Self { caller, agent, session_key, message, stored: false, origin, stream: false, pieces: None, options: RunOptions::default() }
+    }
+}
+
 /// Where a message comes from, and where its answer belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
