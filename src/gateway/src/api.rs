@@ -16,6 +16,7 @@ pub use routes::{Example, Pattern, Route};
 pub use sse::{JsonOrSse, Sse, SseBody};
 
 pub(crate) use body::json;
+pub(crate) use collect::typed;
 pub(crate) use routes::routes;
 
 /// The prefix of component names that stand for query structs until they are spread into parameters.

@@ -1,6 +1,6 @@
 //! `/docs`: Swagger UI, from the binary.
 
-use crate::api::routes;
+use crate::api::{routes, typed};
 use actix_web::{
     HttpRequest, HttpResponse, Responder,
     body::BoxBody,
@@ -10,10 +10,7 @@ use actix_web::{
 };
 use paperclip::{
     actix::{OperationModifier, api_v2_operation},
-    v2::{
-        models::{DefaultOperationRaw, Either, Response},
-        schema::Apiv2Schema,
-    },
+    v2::{models::DefaultOperationRaw, schema::Apiv2Schema},
 };
 
 /// Nothing but our own files, and no frame around them.
@@ -40,8 +37,7 @@ impl Apiv2Schema for Page {}
 
 impl OperationModifier for Page {
     fn update_response(operation: &mut DefaultOperationRaw) {
-        let response = Response { description: Some("@text/html@An HTML page".to_owned()), ..Response::default() };
-        operation.responses.insert("200".to_owned(), Either::Right(response));
+        typed(operation, "text/html", "An HTML page");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Gathers the schemas of everything that operations mention, while the document is built.
 
+use super::MEDIA_MARK;
 use paperclip::v2::models::{DefaultOperationRaw, DefaultSchemaRaw, Either, Response};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
@@ -57,6 +58,11 @@ pub fn component<T: JsonSchema>() -> String {
 /// A reference to `T`'s component, as paperclip writes it.
 pub(super) fn reference<T: JsonSchema>() -> DefaultSchemaRaw {
     DefaultSchemaRaw { reference: Some(format!("#/definitions/{}", component::<T>())), ..DefaultSchemaRaw::default() }
+}
+
+/// Documents the 200 answer of an operation that is not JSON.
+pub(crate) fn typed(operation: &mut DefaultOperationRaw, media: &str, description: &str) {
+    answer(operation, "200", &format!("{MEDIA_MARK}{media}{MEDIA_MARK}{description}"), None);
 }
 
 /// Documents an answer of an operation.

@@ -1,7 +1,7 @@
 //! Counters for Prometheus.
 
 use crate::{
-    api::routes,
+    api::{routes, typed},
     auth::{authenticate, text},
     error::ApiError,
     gateway::Gateway,
@@ -12,10 +12,7 @@ use goclaw_core::caller::Access;
 use goclaw_ports::{Error, roles::Role};
 use paperclip::{
     actix::{OperationModifier, api_v2_operation},
-    v2::{
-        models::{DefaultOperationRaw, Either, Response},
-        schema::Apiv2Schema,
-    },
+    v2::{models::DefaultOperationRaw, schema::Apiv2Schema},
 };
 
 routes! {
@@ -31,8 +28,7 @@ impl Apiv2Schema for Exposition {}
 
 impl OperationModifier for Exposition {
     fn update_response(operation: &mut DefaultOperationRaw) {
-        let response = Response { description: Some("@text/plain@Prometheus's text format".to_owned()), ..Response::default() };
-        operation.responses.insert("200".to_owned(), Either::Right(response));
+        typed(operation, "text/plain", "Prometheus's text format");
     }
 }
 

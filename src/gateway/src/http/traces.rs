@@ -1,7 +1,7 @@
 //! What runs did.
 
 use crate::{
-    api::{ApiJson, ApiQuery, number, parsed, routes},
+    api::{ApiJson, ApiQuery, number, parsed, routes, typed},
     auth::Who,
     error::ApiError,
     gateway::Gateway,
@@ -15,10 +15,7 @@ use goclaw_ports::{
 };
 use paperclip::{
     actix::{OperationModifier, api_v2_operation},
-    v2::{
-        models::{DefaultOperationRaw, Either, Response},
-        schema::Apiv2Schema,
-    },
+    v2::{models::DefaultOperationRaw, schema::Apiv2Schema},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -65,8 +62,7 @@ impl Apiv2Schema for TraceFile {}
 
 impl OperationModifier for TraceFile {
     fn update_response(operation: &mut DefaultOperationRaw) {
-        let response = Response { description: Some("@application/gzip@The trace as gzip of JSON".to_owned()), ..Response::default() };
-        operation.responses.insert("200".to_owned(), Either::Right(response));
+        typed(operation, "application/gzip", "The trace as gzip of JSON");
     }
 }
 
