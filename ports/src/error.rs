@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Forbidden,
     /// The caller has no access to the tenant it names. 401 `TENANT_ACCESS_REVOKED`.
     TenantRevoked,
+    /// The tenant is suspended or archived. 403 `TENANT_ACCESS_REVOKED`.
+    TenantClosed,
     /// Too many requests. 429 `RESOURCE_EXHAUSTED`.
     RateLimited,
     /// The state does not allow it. 409 `FAILED_PRECONDITION`.

@@ -50,6 +50,7 @@ messages! {
     owner_only(action) = "error-owner-only", "only the owner may {action}";
     no_access(what) = "error-no-access", "no access to this {what}";
     tenant_revoked() = "error-tenant-revoked", "you have no access to this tenant";
+    tenant_closed() = "error-tenant-closed", "this tenant is suspended or archived";
     internal(correlation) = "error-internal", "internal error (reference {correlation})";
     unavailable(what) = "error-unavailable", "{what} is unavailable, try again later";
     timeout(what) = "error-timeout", "{what} took too long";

@@ -142,7 +142,7 @@ impl Authenticator {
     /// Who sent an HTTP request.
     ///
     /// # Errors
-    /// `Unauthorized`, `TenantRevoked`, `NotFound` for an unknown tenant, `RateLimited` after too many failures.
+    /// `Unauthorized`, `TenantRevoked`, `TenantClosed`, `NotFound` for an unknown tenant, `RateLimited` after too many failures.
     pub async fn http(&self, credentials: Credentials<'_>) -> Result<Caller> {
         let credential = match self.by_bearer(credentials.bearer).await? {
             Some(credential) => credential,
@@ -158,7 +158,7 @@ impl Authenticator {
     /// Who opened a WebSocket.
     ///
     /// # Errors
-    /// `Invalid` for a user id that is too long, `TenantRevoked`, `RateLimited` after too many attempts or failures or while too
+    /// `Invalid` for a user id that is too long, `TenantRevoked`, `TenantClosed`, `RateLimited` after too many attempts or failures or while too
     /// many wait to be paired, `Internal` if nobody can say whether a browser is paired.
     pub async fn connect(&self, params: &ConnectParams, ip: Option<IpAddr>) -> Result<Connected> {
         if self.settings.get().gateway.rate_limit_rpm > 0 {

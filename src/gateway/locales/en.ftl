@@ -11,6 +11,7 @@ error-requires-role = permission denied: { $what } requires { $role } role
 error-owner-only = only the owner may { $action }
 error-no-access = no access to this { $what }
 error-tenant-revoked = you have no access to this tenant
+error-tenant-closed = this tenant is suspended or archived
 error-internal = internal error (reference { $correlation })
 error-unavailable = { $what } is unavailable, try again later
 error-timeout = { $what } took too long

@@ -11,6 +11,7 @@ error-requires-role = không đủ quyền: { $what } cần vai trò { $role }
 error-owner-only = chỉ chủ sở hữu mới được { $action }
 error-no-access = không có quyền truy cập { $what } này
 error-tenant-revoked = bạn không có quyền truy cập không gian (tenant) này
+error-tenant-closed = không gian (tenant) này đã bị tạm ngưng hoặc lưu trữ
 error-internal = lỗi nội bộ (mã tham chiếu { $correlation })
 error-unavailable = { $what } hiện không sẵn sàng, vui lòng thử lại sau
 error-timeout = { $what } mất quá nhiều thời gian

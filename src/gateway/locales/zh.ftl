@@ -11,6 +11,7 @@ error-requires-role = 权限不足：{ $what } 需要 { $role } 角色
 error-owner-only = 只有所有者可以{ $action }
 error-no-access = 无权访问此 { $what }
 error-tenant-revoked = 您无权访问此租户
+error-tenant-closed = 此租户已被停用或归档
 error-internal = 内部错误（参考编号 { $correlation }）
 error-unavailable = { $what } 暂时不可用，请稍后再试
 error-timeout = { $what } 用时过长

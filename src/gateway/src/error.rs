@@ -36,6 +36,7 @@ pub(crate) fn wire(kind: ErrorKind) -> Wire {
         ErrorKind::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "UNAUTHORIZED"),
         ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "UNAUTHORIZED", "UNAUTHORIZED"),
         ErrorKind::TenantRevoked => (StatusCode::UNAUTHORIZED, "TENANT_ACCESS_REVOKED", "TENANT_ACCESS_REVOKED"),
+        ErrorKind::TenantClosed => (StatusCode::FORBIDDEN, "TENANT_ACCESS_REVOKED", "TENANT_ACCESS_REVOKED"),
         ErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"),
         ErrorKind::Precondition => (StatusCode::CONFLICT, "FAILED_PRECONDITION", "FAILED_PRECONDITION"),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "UNAVAILABLE"),

@@ -117,7 +117,7 @@ on_both_editions! {
         let path = format!("/v1/tenants/{}", tenants.a);
         let member = tenants.client(&tenants.a_admin, "mai");
         assert_eq!(member.get("/v1/agents").await.status, 200);
-        for (status, expected) in [("suspended", 401), ("active", 200), ("archived", 401)] {
+        for (status, expected) in [("suspended", 403), ("active", 200), ("archived", 403)] {
             owner.patch(&path, &json!({"status": status})).await.expect(200);
             assert_eq!(member.get("/v1/agents").await.status, expected, "{status}");
             assert_eq!(owner.clone().tenant("a").get("/v1/agents").await.status, 200);

@@ -61,8 +61,9 @@ impl Authenticator {
             Credential::Development => (development_role, claimed),
         };
         let found = self.tenant_for(credential, role, user, from.tenant).await;
-        let found = found.and_then(|found| if found.0.status == TenantStatus::Active || role == Role::Owner { Ok(found) } else { Err(revoked()) });
-        if found.as_ref().is_err_and(|error| error.kind == ErrorKind::TenantRevoked) {
+        let open = |tenant: &Tenant| tenant.status == TenantStatus::Active || role == Role::Owner;
+        let found = found.and_then(|found| if open(&found.0) { Ok(found) } else { Err(Error::new(ErrorKind::TenantClosed, message::tenant_closed())) });
+        if found.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::TenantRevoked | ErrorKind::TenantClosed)) {
             self.note_failure(&from, "tenant").await;
         }
         let (tenant, membership) = found?;
