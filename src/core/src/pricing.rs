@@ -1,5 +1,9 @@
 //! What a call costs.
 
+mod list;
+
+pub use list::LISTED_ON;
+
 use goclaw_ports::llm::Usage;
 use std::collections::HashMap;
 
@@ -16,12 +20,12 @@ pub struct Price {
     pub cache_create: f64,
 }
 
-/// The cost of `usage` in US dollars, if `provider/model` or `model` has a price.
+/// The cost of `usage` in US dollars, if `provider/model` or `model` has a price in `prices`, or the model a list price.
 ///
 /// Anthropic counts cached tokens beside `prompt_tokens`, all others within them; there the cached ones are priced once.
 #[must_use]
 pub fn cost(prices: &HashMap<String, Price>, provider: &str, provider_type: &str, model: &str, usage: Usage) -> Option<f64> {
-    let price = prices.get(&format!("{provider}/{model}")).or_else(|| prices.get(model))?;
+    let price = prices.get(&format!("{provider}/{model}")).or_else(|| prices.get(model)).copied().or_else(|| list::price(provider_type, model))?;
     let cached_within = price.cache_read > 0.0 && provider_type != "anthropic_native";
     let fresh = if cached_within { (usage.prompt_tokens - usage.cache_read_tokens).max(0) } else { usage.prompt_tokens };
     #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
@@ -48,6 +52,16 @@ mod tests {
         assert_eq!(cost(&prices, "stub", "openai_compat", "m", usage), Some(0.006));
         assert_eq!(cost(&prices, "other", "openai_compat", "m", usage), Some(0.0015));
         assert_eq!(cost(&prices, "other", "openai_compat", "unknown", usage), None);
+    }
+
+    #[test]
+    fn a_price_in_the_configuration_wins_over_the_list() {
+        let usage = Usage { prompt_tokens: 1_000_000, ..Usage::default() };
+        assert_eq!(cost(&HashMap::new(), "openai", "openai_compat", "gpt-4o", usage), Some(2.5));
+        let prices = HashMap::from([("gpt-4o".to_owned(), Price { input: 1.0, ..Price::default() })]);
+        assert_eq!(cost(&prices, "openai", "openai_compat", "gpt-4o", usage), Some(1.0));
+        let free = HashMap::from([("gpt-4o".to_owned(), Price::default())]);
+        assert_eq!(cost(&free, "openai", "openai_compat", "gpt-4o", usage), Some(0.0));
     }
 
     #[test]
