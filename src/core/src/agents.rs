@@ -20,7 +20,7 @@ pub use summon::Regeneration;
 pub use work::{AtWork, Waited};
 
 use crate::{
-    audit::Audit,
+    audit::{self, Audit},
     caller::{Access, Caller},
     context_files,
     runs::Runs,
@@ -37,6 +37,7 @@ use goclaw_ports::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
 
 /// The key that stands for "whichever agent answers here by default".
@@ -127,7 +128,7 @@ impl Agents {
             let job = Job { agent: agent.clone(), order: Order::Write, before: AgentStatus::Summoning, user: caller.user.clone() };
             self.summoner.begin(place, job);
         }
-        self.audit.record(caller, "agent.created", "agent", agent.id, None).await;
+        self.audit.record(caller, "agent.created", "agent", agent.id, Some(named(&agent))).await;
         Ok(agent)
     }
 
@@ -178,7 +179,7 @@ impl Agents {
             let renamed: Rewrite = Arc::new(move |text| context_files::with_field(text, "Name", &name));
             self.store.rewrite_user_files(caller.tenant, agent.id, context_files::IDENTITY, renamed, self.clock.now()).await?;
         }
-        self.audit.record(caller, "agent.updated", "agent", agent.id, None).await;
+        self.audit.record(caller, "agent.updated", "agent", agent.id, Some(audit::changes(&json!(agent), &json!(updated)))).await;
         Ok(updated)
     }
 
@@ -198,7 +199,7 @@ impl Agents {
         if !self.store.delete(caller.tenant, agent.id).await? {
             return Err(Error::not_found("agent", agent.id));
         }
-        self.audit.record(caller, "agent.deleted", "agent", agent.id, None).await;
+        self.audit.record(caller, "agent.deleted", "agent", agent.id, Some(named(agent))).await;
         Ok(())
     }
 
@@ -258,6 +259,11 @@ impl Agents {
         let content = fields.iter().fold(identity, |text, (field, value)| context_files::with_field(&text, field, value));
         Ok(vec![ContextFile { name: context_files::IDENTITY.into(), content }])
     }
+}
+
+/// How the audit log names an agent.
+fn named(agent: &Agent) -> Value {
+    json!({"agent_key": agent.agent_key, "display_name": agent.display_name})
 }
 
 /// Where a new agent goes: owners may name another tenant.

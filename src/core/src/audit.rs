@@ -6,9 +6,9 @@ use goclaw_ports::{
     activity::{Activity, ActivityStore},
     clock::{Clock, Ids},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{
         Arc,
@@ -25,6 +25,8 @@ use tokio::{
 const QUEUE: usize = 256;
 /// How many notes are written together at most.
 const BATCH: usize = 64;
+/// A text of at most so many bytes is shown before and after its change.
+const SHORT: usize = 256;
 /// How long writing the last notes may take.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -101,6 +103,28 @@ impl Audit {
     }
 }
 
+/// What differs between two states of a thing, given as JSON objects: short plain values with `before` and `after`; of long or
+/// nested ones, which may hold anything, only that they changed. That something is newer is not told.
+pub(crate) fn changes(before: &Value, after: &Value) -> Value {
+    let fields = |state: &Value| state.as_object().cloned().unwrap_or_default();
+    let (before, after) = (fields(before), fields(after));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).filter(|name| *name != "updated_at").collect();
+    let told = |name: &String| {
+        let (before, after) = (before.get(name).unwrap_or(&Value::Null), after.get(name).unwrap_or(&Value::Null));
+        let change = if is_short(before) && is_short(after) { json!({"before": before, "after": after}) } else { "changed".into() };
+        (before != after).then(|| (name.clone(), change))
+    };
+    Value::Object(names.into_iter().filter_map(told).collect())
+}
+
+fn is_short(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::String(text) => text.len() <= SHORT,
+        Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
 async fn write(store: Arc<dyn ActivityStore>, mut waiting: mpsc::Receiver<Note>) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
@@ -134,6 +158,18 @@ mod tests {
     };
     use std::sync::Mutex;
     use tokio::sync::Semaphore;
+
+    #[test]
+    fn changes_tell_short_values_and_keep_the_others_to_themselves() {
+        let before = json!({"name": "a", "limit": 5, "gone": true, "config": {"token": "x"}, "same": 1, "text": "b".repeat(300), "updated_at": 1});
+        let after = json!({"name": "b", "limit": null, "config": {"token": "y"}, "same": 1, "text": "c", "new": "n", "updated_at": 2});
+        let expected = json!({
+            "name": {"before": "a", "after": "b"}, "limit": {"before": 5, "after": null}, "gone": {"before": true, "after": null},
+            "new": {"before": null, "after": "n"}, "config": "changed", "text": "changed",
+        });
+        assert_eq!(changes(&before, &after), expected);
+        assert_eq!(changes(&before, &before), json!({}));
+    }
 
     /// Keeps entries, but only while there are permits.
     struct Kept {

@@ -11,7 +11,7 @@ pub(crate) use stored::StoredProviders;
 pub use verify::Verification;
 
 use crate::{
-    audit::Audit,
+    audit::{self, Audit},
     caller::{Access, Caller},
     coherence::{Coherence, Kind},
     presets,
@@ -28,6 +28,7 @@ use goclaw_ports::{
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The table and column that provider keys are sealed for.
@@ -95,7 +96,7 @@ impl Providers {
             }
         };
         self.changed(caller.tenant, &row.name).await;
-        self.audit.record(caller, "provider.created", "provider", row.id, None).await;
+        self.audit.record(caller, "provider.created", "provider", row.id, Some(json!({"name": row.name, "provider_type": row.provider_type}))).await;
         Ok(ProviderView::from(&row))
     }
 
@@ -121,7 +122,11 @@ impl Providers {
             self.changed(caller.tenant, &before.name).await;
         }
         self.changed(caller.tenant, &after.name).await;
-        self.audit.record(caller, "provider.updated", "provider", after.id, None).await;
+        let mut changes = audit::changes(&audited(&before), &audited(&after));
+        if before.api_key != after.api_key {
+            changes["api_key"] = "changed".into();
+        }
+        self.audit.record(caller, "provider.updated", "provider", after.id, Some(changes)).await;
         Ok(())
     }
 
@@ -133,7 +138,7 @@ impl Providers {
         admin(caller)?;
         if let Some(row) = self.store.delete(caller.tenant, provider_id(id)?).await? {
             self.changed(caller.tenant, &row.name).await;
-            self.audit.record(caller, "provider.deleted", "provider", row.id, None).await;
+            self.audit.record(caller, "provider.deleted", "provider", row.id, Some(json!({"name": row.name, "provider_type": row.provider_type}))).await;
         }
         Ok(())
     }
@@ -196,6 +201,11 @@ impl Providers {
         let row = id.to_string();
         key.map(|key| self.sealer.seal(Place { tenant, table: TABLE, column: COLUMN, row: &row }, key)).transpose()
     }
+}
+
+/// What the audit log compares of a provider; whether its key changed is looked at apart, for it is nobody's to see.
+fn audited(row: &ProviderRow) -> Value {
+    json!({"name": row.name, "display_name": row.display_name, "api_base": row.api_base, "enabled": row.enabled, "settings": row.settings})
 }
 
 fn admin(caller: &Caller) -> Result<()> {

@@ -7,7 +7,7 @@ pub use members::{MemberSource, NewMember, UserHit, UserQuery};
 use crate::{
     agents::is_slug,
     api_keys::{is_bound, provisions},
-    audit::Audit,
+    audit::{self, Audit},
     caller::{Access, Caller},
     coherence::{Coherence, Kind},
     settings::LiveSettings,
@@ -163,7 +163,7 @@ impl Tenants {
         let before = self.existing(id).await?;
         let after = self.store.update(id, &patch, self.clock.now()).await?.ok_or_else(|| Error::not_found("tenant", id))?;
         self.coherence.changed(id, Kind::Tenants, id);
-        self.audit.record(caller, "tenant.updated", "tenant", id, Some(changes(&before, &after))).await;
+        self.audit.record(caller, "tenant.updated", "tenant", id, Some(audit::changes(&audited(&before), &audited(&after)))).await;
         Ok(after)
     }
 
@@ -293,19 +293,9 @@ fn slug_of(slug: String) -> Result<String> {
     Ok(slug)
 }
 
-/// What changed, before and after. Settings may hold anything, so only that they changed is told.
-fn changes(before: &Tenant, after: &Tenant) -> Value {
-    let mut changes = JsonObject::new();
-    if before.name != after.name {
-        changes.insert("name".to_owned(), json!({"before": before.name, "after": after.name}));
-    }
-    if before.status != after.status {
-        changes.insert("status".to_owned(), json!({"before": before.status, "after": after.status}));
-    }
-    if before.settings != after.settings {
-        changes.insert("settings".to_owned(), "changed".into());
-    }
-    Value::Object(changes)
+/// What the audit log compares of a tenant.
+fn audited(tenant: &Tenant) -> Value {
+    json!({"name": tenant.name, "status": tenant.status, "settings": tenant.settings})
 }
 
 #[cfg(test)]

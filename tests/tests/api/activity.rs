@@ -21,6 +21,7 @@ on_both_editions! {
         let answer = admin.get("/v1/activity?entity_type=agent").await.expect(200);
         assert_eq!(actions(&answer), ["agent.updated", "agent.created"]);
         let entry = &answer["logs"][0];
+        assert_eq!(entry["details"]["display_name"]["after"], "Reynard");
         assert_eq!((&entry["actor_type"], &entry["actor_id"], &entry["entity_id"], &entry["ip_address"]), (&json!("user"), &json!("mai"), &json!(id), &json!("127.0.0.1")));
         assert_eq!((&answer["total"], &answer["limit"], &answer["offset"]), (&json!(2), &json!(50), &json!(0)));
         assert_eq!(actions(&admin.get("/v1/activity?entity_type=agent&limit=1&offset=1").await.expect(200)), ["agent.created"]);
@@ -96,8 +97,10 @@ on_both_editions! {
         admin.delete(&agent).await.expect(200);
         let body = json!({"name": "p", "provider_type": "openai_compat", "api_base": tenants.server.llm.base(), "api_key": "sk-secret-of-a-provider"});
         let provider = format!("/v1/providers/{}", admin.post("/v1/providers", &body).await.expect(201)["id"].as_str().unwrap());
-        admin.put(&provider, &json!({"display_name": "P"})).await.expect(200);
+        admin.put(&provider, &json!({"display_name": "P", "api_key": "sk-secret-too"})).await.expect(200);
         admin.delete(&provider).await.expect(200);
+        let updated = admin.get("/v1/activity?action=provider.updated").await.expect(200);
+        assert_eq!(updated["logs"][0]["details"], json!({"display_name": {"before": "", "after": "P"}, "api_key": "changed"}));
         for (entity, expected) in [("agent", ["agent.deleted", "agent.updated", "agent.created"]), ("provider", ["provider.deleted", "provider.updated", "provider.created"])] {
             let page = admin.get(&format!("/v1/activity?entity_type={entity}")).await.expect(200);
             assert_eq!(actions(&page), expected);

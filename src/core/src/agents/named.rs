@@ -1,6 +1,6 @@
 //! Agents that are made, changed and deleted by name, as WebSocket clients do it.
 
-use super::{AgentUpdate, Agents, DEFAULT_KEY, NewAgent, check_owner, directory, tenant_of};
+use super::{AgentUpdate, Agents, DEFAULT_KEY, NewAgent, check_owner, directory, named, tenant_of};
 use crate::{
     caller::{Access, Caller},
     context_files, workspace,
@@ -101,7 +101,7 @@ impl Agents {
                 tracing::warn!(directory = %directory.display(), %error, "the agent's directory could not be made");
             }
         }
-        self.audit.record(caller, "agent.created", "agent", &agent.agent_key, None).await;
+        self.audit.record(caller, "agent.created", "agent", &agent.agent_key, Some(named(&agent))).await;
         Ok(agent)
     }
 

@@ -13,6 +13,7 @@ use goclaw_ports::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 /// The longest wish, in characters.
 const MAX_PROMPT: usize = 20_000;
@@ -70,9 +71,9 @@ impl Agents {
             return Err(busy());
         }
         agent.status = AgentStatus::Summoning;
-        let id = agent.id;
+        let (id, details) = (agent.id, json!({"agent_key": agent.agent_key}));
         self.summoner.begin(place, Job { agent, order, before, user: caller.user.clone() });
-        self.audit.record(caller, action, "agent", id, None).await;
+        self.audit.record(caller, action, "agent", id, Some(details)).await;
         Ok(())
     }
 }
