@@ -46,6 +46,8 @@ id! {
     SessionId;
     /// A link between two agents.
     LinkId;
+    /// An agent's heartbeat.
+    HeartbeatId;
     /// A trace: one run.
     TraceId;
     /// A span of a trace.

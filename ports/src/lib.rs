@@ -8,11 +8,13 @@ pub mod activity;
 pub mod agents;
 pub mod api_keys;
 pub mod builtin_tools;
+pub mod channels;
 pub mod clock;
 pub mod config_permissions;
 pub mod configuration;
 pub mod error;
 pub mod events;
+pub mod heartbeats;
 pub mod ids;
 pub mod limits;
 pub mod links;
@@ -33,7 +35,7 @@ pub mod tools;
 pub mod traces;
 
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{AgentId, ApiKeyId, LinkId, ProviderId, SessionId, SpanId, TenantId, TraceId};
+pub use ids::{AgentId, ApiKeyId, HeartbeatId, LinkId, ProviderId, SessionId, SpanId, TenantId, TraceId};
 pub use message::Message;
 
 /// A JSON object.

@@ -109,6 +109,11 @@ messages! {
     run_cancelled() = "error-run-cancelled", "the run was stopped";
     link_to_itself() = "error-link-to-itself", "an agent cannot be linked to itself";
     link_to_open(agent) = "error-link-to-open", "{agent} is an open agent: only predefined agents can be the target of a link";
+    heartbeat_not_configured(agent) = "error-heartbeat-not-configured", "no heartbeat is configured for {agent}";
+    heartbeat_failed() = "error-heartbeat-failed", "the heartbeat failed; the details are in the gateway's log";
+    heartbeat_half_hours() = "error-heartbeat-half-hours", "activeHoursStart and activeHoursEnd must be set together";
+    invalid_time_of_day(field) = "error-invalid-time-of-day", "{field} must be a time of day as HH:MM";
+    unknown_timezone(name) = "error-unknown-timezone", "unknown time zone: {name}; use an IANA name such as Asia/Ho_Chi_Minh";
     budget_exceeded(spent, budget) = "error-budget-exceeded", "monthly budget exceeded (${spent} / ${budget})";
     run_interrupted() = "error-run-interrupted", "the run was interrupted by a restart of the gateway";
     upstream_timeout() = "error-upstream-timeout", "the model took too long to answer; please try again";

@@ -2,8 +2,8 @@
 
 use crate::{
     Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, builtin_tools::BuiltinToolStore, config_permissions::ConfigPermissionStore,
-    links::LinkStore, pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore, sessions::SessionStore,
-    system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore,
+    heartbeats::HeartbeatStore, links::LinkStore, pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore,
+    sessions::SessionStore, system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub struct Stores {
     pub pairing: Arc<dyn PairingStore>,
     pub config_permissions: Arc<dyn ConfigPermissionStore>,
     pub links: Arc<dyn LinkStore>,
+    pub heartbeats: Arc<dyn HeartbeatStore>,
     pub sealed: Arc<dyn SealedRows>,
     pub database: Arc<dyn Database>,
 }

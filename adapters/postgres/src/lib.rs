@@ -14,6 +14,7 @@ mod config_permissions;
 mod connect;
 mod database;
 mod error;
+mod heartbeats;
 mod json;
 mod limiter;
 mod links;
@@ -105,6 +106,7 @@ pub async fn open(options: PostgresOptions) -> Result<Opened> {
         pairing: store.clone(),
         config_permissions: store.clone(),
         links: store.clone(),
+        heartbeats: store.clone(),
         sealed: store.clone(),
         database: store.clone(),
     };

@@ -349,6 +349,62 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    agent_heartbeats (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        agent_id -> Uuid,
+        enabled -> Bool,
+        interval_sec -> BigInt,
+        prompt -> Nullable<Text>,
+        provider_id -> Nullable<Uuid>,
+        provider_name -> Nullable<Text>,
+        model -> Nullable<Text>,
+        isolated_session -> Bool,
+        light_context -> Bool,
+        ack_max_chars -> BigInt,
+        max_retries -> Integer,
+        active_hours_start -> Nullable<Text>,
+        active_hours_end -> Nullable<Text>,
+        timezone -> Nullable<Text>,
+        channel -> Nullable<Text>,
+        chat_id -> Nullable<Text>,
+        next_run_at -> Nullable<Timestamptz>,
+        last_run_at -> Nullable<Timestamptz>,
+        last_status -> Nullable<Text>,
+        last_error -> Nullable<Text>,
+        run_count -> BigInt,
+        suppress_count -> BigInt,
+        metadata -> Nullable<Jsonb>,
+        woken_at -> Nullable<Timestamptz>,
+        claim -> Nullable<Uuid>,
+        claimed_until -> Nullable<Timestamptz>,
+        put_off_from -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    heartbeat_run_logs (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        heartbeat_id -> Uuid,
+        agent_id -> Uuid,
+        status -> Text,
+        summary -> Nullable<Text>,
+        error -> Nullable<Text>,
+        duration_ms -> Nullable<BigInt>,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        skip_reason -> Nullable<Text>,
+        metadata -> Nullable<Jsonb>,
+        ran_at -> Timestamptz,
+        created_at -> Timestamptz,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(agents, agent_shares, sessions, session_messages);
 diesel::allow_tables_to_appear_in_same_query!(agents, agent_links);
+diesel::allow_tables_to_appear_in_same_query!(agent_heartbeats, heartbeat_run_logs, llm_providers);
 diesel::allow_tables_to_appear_in_same_query!(tenants, tenant_users);

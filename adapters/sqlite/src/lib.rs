@@ -17,6 +17,7 @@ mod connection;
 mod database;
 mod failure;
 mod filter;
+mod heartbeats;
 mod inspect;
 mod links;
 mod lock;
@@ -79,6 +80,7 @@ pub async fn open(options: SqliteOptions) -> Result<Stores> {
         pairing: database.clone(),
         config_permissions: database.clone(),
         links: database.clone(),
+        heartbeats: database.clone(),
         sealed: database.clone(),
         database,
     })

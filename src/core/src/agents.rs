@@ -242,7 +242,7 @@ impl Agents {
     }
 
     /// The agent with this id or key, whoever's it is.
-    async fn known(&self, tenant: TenantId, id_or_key: &str) -> Result<Agent> {
+    pub(crate) async fn known(&self, tenant: TenantId, id_or_key: &str) -> Result<Agent> {
         if id_or_key.is_empty() {
             return Err(Error::required("agentId"));
         }

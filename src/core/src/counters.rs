@@ -18,6 +18,7 @@ const TOOL_SECONDS: &str = "goclaw_tool_call_seconds";
 const SPANS_DELAYED: &str = "goclaw_trace_spans_delayed_total";
 const SPANS_DROPPED: &str = "goclaw_trace_spans_dropped_total";
 const AUDIT_DROPPED: &str = "goclaw_audit_notes_dropped_total";
+const HEARTBEATS: &str = "goclaw_heartbeats_total";
 const EVENTS_MISSED: &str = "goclaw_events_missed_total";
 
 /// Says what the counters mean, and shows those that should stay at 0 from the beginning.
@@ -36,6 +37,7 @@ pub fn describe() {
     describe_counter!(SPANS_DELAYED, "Spans of traces that waited for the end of their run because the queue was full");
     describe_counter!(SPANS_DROPPED, "Spans of traces that could not be stored");
     describe_counter!(AUDIT_DROPPED, "Notes for the audit log that came too fast and were dropped");
+    describe_counter!(HEARTBEATS, "Heartbeats that ran or were skipped, by status");
     describe_counter!(EVENTS_MISSED, "Events that a listener of the bus was too slow for");
     for name in [SPANS_DELAYED, SPANS_DROPPED, AUDIT_DROPPED, EVENTS_MISSED] {
         counter!(name).increment(0);
@@ -97,6 +99,10 @@ pub(crate) fn span_delayed() {
 
 pub(crate) fn spans_dropped(count: usize) {
     counter!(SPANS_DROPPED).increment(count as u64);
+}
+
+pub(crate) fn heartbeat(status: &'static str) {
+    counter!(HEARTBEATS, "status" => status).increment(1);
 }
 
 /// Counts events that a listener of the bus missed; 0 if nobody knows how many, which counts as one.

@@ -16,6 +16,7 @@ pub mod configuration;
 pub mod context_files;
 pub mod counters;
 pub mod delivery;
+pub mod heartbeats;
 pub mod links;
 pub mod logs;
 mod lookups;
@@ -50,6 +51,7 @@ use configuration::{ConfigurationAccess, Following};
 use context_files::ContextFiles;
 use goclaw_ports::{
     Result,
+    channels::Channels,
     clock::{Clock, Ids},
     configuration::Configuration,
     events::EventBus,
@@ -63,6 +65,7 @@ use goclaw_ports::{
     tools::Tools,
     traces::TraceExporter,
 };
+use heartbeats::{Heart, HeartbeatTool, Heartbeats};
 use links::Links;
 use logs::LogTail;
 use pairing::Pairing;
@@ -102,6 +105,8 @@ pub struct Parts {
     pub files: Arc<ContextFiles>,
     /// What models may do.
     pub tools: Tools,
+    /// Where people are reached.
+    pub channels: Arc<dyn Channels>,
     /// The operator's providers.
     pub configured_providers: Vec<ConfiguredProvider>,
     /// What the operator decided.
@@ -140,6 +145,8 @@ pub struct Core {
     pub config_permissions: Arc<ConfigPermissions>,
     /// Which agent may hand work to which.
     pub links: Links,
+    /// What agents look after by themselves.
+    pub heartbeats: Arc<Heartbeats>,
     /// Who asks to be let in.
     pub pairing: Arc<Pairing>,
     /// The log.
@@ -167,6 +174,7 @@ pub struct Core {
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     runs: Arc<Runs>,
+    heart: Arc<Heart>,
     summoner: Arc<Summoner>,
     tracer: Tracer,
     audit: Audit,
@@ -187,7 +195,8 @@ impl Core {
             limiter,
             factory,
             files,
-            tools,
+            mut tools,
+            channels,
             configured_providers,
             settings,
             configuration,
@@ -240,6 +249,28 @@ impl Core {
             clock: clock.clone(),
             ids: ids.clone(),
         };
+        let config_permissions = Arc::new(ConfigPermissions {
+            store: stores.config_permissions.clone(),
+            agents: stores.agents.clone(),
+            audit: audit.clone(),
+            coherence: coherence.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            known: config_permissions::KnownRules::default(),
+        });
+        let heartbeats = Arc::new(Heartbeats {
+            store: stores.heartbeats.clone(),
+            agents: agents.clone(),
+            files: stores.agents.clone(),
+            providers: stores.providers.clone(),
+            registry: registry.clone(),
+            channels: channels.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            look: Arc::default(),
+        });
+        tools.push(Arc::new(HeartbeatTool::new(heartbeats.clone(), config_permissions.clone())));
         let toolbox = ToolBox::new(tools, stores.builtin_tools.clone(), agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
         let tools = Arc::new(toolbox);
         let interrupted = message::run_interrupted().to_string();
@@ -274,6 +305,21 @@ impl Core {
             ids: ids.clone(),
             runs: runs.clone(),
             runtime: runtime.clone(),
+        });
+        let heart = Arc::new(Heart {
+            store: stores.heartbeats.clone(),
+            agents: stores.agents.clone(),
+            tenants: stores.tenants.clone(),
+            sessions: stores.sessions.clone(),
+            channels,
+            engine: engine.clone(),
+            runs: runs.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            runtime: runtime.clone(),
+            look: heartbeats.look.clone(),
+            work: Default::default(),
         });
         let chat = Chat { engine, agents: agents.clone(), sessions: sessions.clone(), runs: runs.clone(), rate, ids: ids.clone() };
         let platform = Platform {
@@ -333,15 +379,6 @@ impl Core {
         });
         coherence.register(Following::start(configuration.clone(), &runtime));
         let configuration = ConfigurationAccess { configuration, system_configs: system_configs.clone(), coherence: coherence.clone(), audit: audit.clone() };
-        let config_permissions = Arc::new(ConfigPermissions {
-            store: stores.config_permissions.clone(),
-            agents: stores.agents.clone(),
-            audit: audit.clone(),
-            coherence: coherence.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            known: config_permissions::KnownRules::default(),
-        });
         let links = Links {
             store: stores.links.clone(),
             agents: stores.agents.clone(),
@@ -353,6 +390,7 @@ impl Core {
         coherence.register(auth.clone());
         coherence.register(config_permissions.clone());
         coherence.register(tenant_settings.clone());
+        heart.begin(stores.database.exclusive()).await?;
         Ok(Arc::new(Self {
             auth,
             api_keys,
@@ -363,6 +401,7 @@ impl Core {
             configuration,
             config_permissions,
             links,
+            heartbeats,
             pairing,
             logs: LogTail { logs },
             agents,
@@ -377,6 +416,7 @@ impl Core {
             ids,
             clock,
             runs,
+            heart,
             summoner,
             tracer,
             audit,
@@ -386,7 +426,9 @@ impl Core {
     /// Takes no new runs, lets the others end within `grace`, stops what is left, and writes what is still to be written.
     /// The database stays open for the requests that are still being answered.
     pub async fn stop(&self, grace: Duration) {
+        self.heart.stop();
         self.runs.drain(grace).await;
+        self.heart.settle().await;
         self.summoner.stop().await;
         self.tracer.flush().await;
         self.audit.flush().await;

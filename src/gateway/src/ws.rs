@@ -8,6 +8,7 @@ mod config_permissions;
 mod connect;
 mod connection;
 mod frame;
+mod heartbeats;
 pub(crate) mod hub;
 mod links;
 mod logs;

@@ -53,6 +53,7 @@ mod confinement;
 mod durability;
 mod event_catalogue;
 mod event_filter;
+mod heartbeats;
 mod links;
 mod logs;
 mod loops;

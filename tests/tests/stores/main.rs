@@ -41,6 +41,7 @@ mod api_keys;
 mod builtin_tools;
 mod config_permissions;
 mod database;
+mod heartbeats;
 mod links;
 mod members;
 mod pairing;

@@ -123,7 +123,7 @@ impl Agents {
     }
 
     /// The agent with this id or key, whatever its status, if the caller may use it; `default` is the one that stands in.
-    pub(super) async fn accessible(&self, caller: &Caller, id_or_key: &str) -> Result<Agent> {
+    pub(crate) async fn accessible(&self, caller: &Caller, id_or_key: &str) -> Result<Agent> {
         let agent = match self.known(caller.tenant, id_or_key).await {
             Err(error) if id_or_key == super::DEFAULT_KEY => self.store.find_default(caller.tenant).await?.ok_or(error)?,
             found => found?,

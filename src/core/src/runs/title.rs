@@ -2,7 +2,7 @@
 
 use super::{
     engine::{Engine, Prepared},
-    sanitise,
+    onboarding, sanitise,
 };
 use crate::counters;
 use futures_util::StreamExt;
@@ -42,7 +42,8 @@ impl Untitled {
     /// The conversation of a run, if it is a user's chat in the application and has no title yet.
     pub fn of(prepared: &Prepared) -> Option<Self> {
         let request = &prepared.request;
-        let chat = request.origin.channel == "ws" && request.options.kind.is_empty() && !request.options.hidden;
+        let chat =
+            request.origin.channel == "ws" && request.options.kind.is_empty() && !request.options.hidden && !onboarding::is_minimal(&request.session_key);
         (chat && prepared.untitled).then(|| Self {
             tenant: request.caller.tenant,
             key: request.session_key.clone(),

@@ -4,7 +4,7 @@ use super::{
     agents, api_keys, chat, config, config_permissions, connect,
     connection::{Connection, Outgoing, Standing},
     frame::{self, Params, Request},
-    links, logs, pairing, platform, sessions, tenants,
+    heartbeats, links, logs, pairing, platform, sessions, tenants,
 };
 use crate::{error::wire, gateway::Gateway, metrics};
 use actix_web::web;
@@ -71,6 +71,14 @@ const METHODS: &[Method] = methods! {
     "agents.links.create" => links::create, Some(Role::Admin);
     "agents.links.update" => links::update, Some(Role::Admin);
     "agents.links.delete" => links::delete, Some(Role::Admin);
+    "heartbeat.get" => heartbeats::get, Some(Role::Viewer);
+    "heartbeat.set" => heartbeats::set, Some(Role::Operator);
+    "heartbeat.toggle" => heartbeats::toggle, Some(Role::Operator);
+    "heartbeat.test" => heartbeats::test, Some(Role::Operator);
+    "heartbeat.logs" => heartbeats::logs, Some(Role::Viewer);
+    "heartbeat.checklist.get" => heartbeats::checklist, Some(Role::Viewer);
+    "heartbeat.checklist.set" => heartbeats::set_checklist, Some(Role::Operator);
+    "heartbeat.targets" => heartbeats::targets, Some(Role::Viewer);
     "sessions.list" => sessions::list, Some(Role::Viewer);
     "sessions.preview" => sessions::preview, Some(Role::Viewer);
     "sessions.patch" => sessions::patch, Some(Role::Operator);

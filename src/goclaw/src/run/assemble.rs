@@ -18,6 +18,7 @@ use goclaw_llm::LlmOptions;
 use goclaw_outbound::{Outbound, OutboundOptions};
 use goclaw_ports::{
     TenantId,
+    channels::NoChannels,
     clock::{Clock, SystemClock, SystemIds},
     events::EventBus,
     llm::ProviderFactory,
@@ -116,6 +117,7 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
         factory,
         files,
         tools,
+        channels: Arc::new(NoChannels),
         configured_providers: config.providers(),
         settings,
         configuration: configuration.clone(),

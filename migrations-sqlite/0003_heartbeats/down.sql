@@ -1,0 +1,2 @@
+drop table heartbeat_run_logs;
+drop table agent_heartbeats;
