@@ -14,6 +14,7 @@ pub mod config_permissions;
 pub mod configuration;
 pub mod error;
 pub mod events;
+pub mod files;
 pub mod heartbeats;
 pub mod ids;
 pub mod limits;

@@ -59,6 +59,10 @@ messages! {
     not_one_of(field, values) = "error-not-one-of", "{field} must be one of: {values}";
     out_of_range(field, min, max) = "error-out-of-range", "{field} must be between {min} and {max}";
     body_too_large(limit) = "error-body-too-large", "the request body is larger than {limit} bytes";
+    invalid_form() = "error-invalid-form", "the body must be multipart/form-data with one file in the field file";
+    bad_path() = "error-bad-path", "path must be absolute, without empty parts, . and ..";
+    bad_filename() = "error-bad-filename", "the file needs a name of at most 255 bytes";
+    link_expired() = "error-link-expired", "the link does not hold, or not any more";
     agent_not_found(id) = "error-agent-not-found", "agent not found: {id}";
     agent_inactive(id) = "error-agent-inactive", "agent is not active: {id}";
     agent_summoning() = "error-agent-summoning", "the agent is being summoned";

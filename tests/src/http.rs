@@ -137,6 +137,19 @@ impl Http {
         self.send("PATCH", path, "application/json", body.to_string().into_bytes()).await
     }
 
+    /// `POST path` with a form that holds text fields and, in `file`, a file of this name.
+    pub async fn upload(&self, path: &str, fields: &[(&str, &str)], name: &str, content: &[u8]) -> Reply {
+        const BOUNDARY: &str = "----------------------------form-of-the-tests";
+        let mut body = Vec::with_capacity(content.len() + 1_024);
+        for (field, text) in fields {
+            body.extend_from_slice(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{text}\r\n").as_bytes());
+        }
+        body.extend_from_slice(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n").as_bytes());
+        body.extend_from_slice(content);
+        body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+        self.send("POST", path, &format!("multipart/form-data; boundary={BOUNDARY}"), body).await
+    }
+
     /// Any request. No body is sent if `content_type` is "".
     pub async fn send(&self, method: &str, path: &str, content_type: &str, body: Vec<u8>) -> Reply {
         let mut request = self.request(method, path);

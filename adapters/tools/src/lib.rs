@@ -7,10 +7,12 @@
 mod arguments;
 mod confine;
 mod datetime;
+mod disk;
 mod exec;
 mod files;
 mod web_fetch;
 
+pub use disk::LocalDisk;
 pub use exec::{Ask, DenyGroup, ExecApproval, ExecOptions, SHELL_DENY_GROUPS, Security};
 pub use web_fetch::{FetchPolicy, WebFetchOptions};
 

@@ -16,6 +16,7 @@ pub mod configuration;
 pub mod context_files;
 pub mod counters;
 pub mod delivery;
+pub mod files;
 pub mod heartbeats;
 pub mod links;
 pub mod logs;
@@ -49,12 +50,14 @@ use coherence::Coherence;
 use config_permissions::ConfigPermissions;
 use configuration::{ConfigurationAccess, Following};
 use context_files::ContextFiles;
+use files::{FileTokens, Files};
 use goclaw_ports::{
     Result,
     channels::Channels,
     clock::{Clock, Ids},
     configuration::Configuration,
     events::EventBus,
+    files::Disk,
     limits::RateLimiter,
     llm::ProviderFactory,
     logs::Logs,
@@ -107,6 +110,8 @@ pub struct Parts {
     pub tools: Tools,
     /// Where people are reached.
     pub channels: Arc<dyn Channels>,
+    /// The gateway's disk.
+    pub disk: Arc<dyn Disk>,
     /// The operator's providers.
     pub configured_providers: Vec<ConfiguredProvider>,
     /// What the operator decided.
@@ -161,6 +166,8 @@ pub struct Core {
     pub chat: Chat,
     /// Tools.
     pub tools: Arc<ToolBox>,
+    /// Files of agents and users.
+    pub user_files: Arc<Files>,
     /// The installation itself.
     pub platform: Platform,
     /// What the operator decided.
@@ -197,6 +204,7 @@ impl Core {
             files,
             mut tools,
             channels,
+            disk,
             configured_providers,
             settings,
             configuration,
@@ -387,6 +395,16 @@ impl Core {
             clock: clock.clone(),
             ids: ids.clone(),
         };
+        let user_files = Arc::new(Files {
+            disk,
+            agents: stores.agents.clone(),
+            settings: settings.clone(),
+            tokens: FileTokens::new(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+        });
+        user_files.sweep_uploads(&runtime);
         coherence.register(auth.clone());
         coherence.register(config_permissions.clone());
         coherence.register(tenant_settings.clone());
@@ -409,6 +427,7 @@ impl Core {
             sessions,
             chat,
             tools,
+            user_files,
             platform,
             settings,
             tenant_settings,

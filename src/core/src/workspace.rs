@@ -36,6 +36,14 @@ pub fn of_conversation(profile: &Path, agent: &Agent, user: &str, peer_kind: &st
     of_user(profile, if shared { "" } else { user })
 }
 
+/// Whether users share the agent's directory, all of them or some.
+#[must_use]
+pub fn is_shared(agent: &Agent) -> bool {
+    let Some(sharing) = agent.other("workspace_sharing") else { return false };
+    ["shared_dm", "shared_group"].iter().any(|key| sharing[key].as_bool() == Some(true))
+        || sharing["shared_users"].as_array().is_some_and(|users| !users.is_empty())
+}
+
 fn shares(sharing: &Value, user: &str, peer_kind: &str) -> bool {
     let set = |key: &str| sharing[key].as_bool().unwrap_or(false);
     let named = sharing["shared_users"].as_array().is_some_and(|users| users.iter().any(|named| named.as_str() == Some(user)));

@@ -5,19 +5,22 @@
 
 mod body;
 mod collect;
+mod form;
 mod query;
 mod routes;
 mod sse;
 
 pub use body::{Accepted, ApiJson, Created, JSON_LIMIT, NoContent, SMALL_JSON_LIMIT};
 pub use collect::{Collected, collect, component};
+pub use form::{FileForm, Form, NoFields, Upload};
 pub use query::{ApiQuery, number, parsed};
 pub use routes::{Example, Pattern, Route};
 pub use sse::{JsonOrSse, Sse, SseBody};
 
 pub(crate) use body::json;
 pub(crate) use collect::typed;
-pub(crate) use routes::routes;
+pub(crate) use form::FILE_FIELD;
+pub(crate) use routes::{get, routes};
 
 /// The prefix of component names that stand for query structs until they are spread into parameters.
 pub(crate) const QUERY_MARK: char = '@';

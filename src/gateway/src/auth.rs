@@ -60,11 +60,16 @@ impl FromRequest for Who {
 
 /// The caller of a request.
 pub(crate) async fn authenticate(request: &HttpRequest) -> Result<Who, Error> {
+    authenticate_with(request, None).await
+}
+
+/// The caller of a request whose query may bring the token, because links and images can send no headers.
+pub(crate) async fn authenticate_with(request: &HttpRequest, token: Option<&str>) -> Result<Who, Error> {
     let Some(gateway) = request.app_data::<web::Data<Gateway>>() else { return Err(Error::internal("the application has no gateway")) };
     let headers = request.headers();
     let user_id = text(headers, USER_ID).unwrap_or_default();
     let credentials = Credentials {
-        bearer: text(headers, header::AUTHORIZATION.as_str()).and_then(bearer),
+        bearer: text(headers, header::AUTHORIZATION.as_str()).and_then(bearer).or(token.filter(|token| !token.is_empty())),
         sender: text(headers, SENDER_ID).filter(|sender| !sender.is_empty()),
         user_id: if user_id.len() > MAX_USER_ID {
             tracing::warn!(bytes = user_id.len(), "security.user_id_too_long");

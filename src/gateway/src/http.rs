@@ -7,7 +7,9 @@ pub(crate) mod chat;
 pub(crate) mod costs;
 pub(crate) mod edge;
 pub(crate) mod edition;
+pub(crate) mod files;
 pub(crate) mod health;
+pub(crate) mod media;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod providers;
@@ -50,6 +52,8 @@ pub(crate) const DOMAINS: &[Domain] = &[
     Domain { routes: tenants::ROUTES, examples: tenants::EXAMPLES, documented: tenants::documented },
     Domain { routes: tenant_users::ROUTES, examples: &[], documented: tenant_users::documented },
     Domain { routes: users::ROUTES, examples: &[], documented: users::documented },
+    Domain { routes: files::ROUTES, examples: files::EXAMPLES, documented: files::documented },
+    Domain { routes: media::ROUTES, examples: media::EXAMPLES, documented: media::documented },
     Domain { routes: activity::ROUTES, examples: activity::EXAMPLES, documented: activity::documented },
     Domain { routes: traces::ROUTES, examples: &[], documented: traces::documented },
     Domain { routes: costs::ROUTES, examples: costs::EXAMPLES, documented: costs::documented },
@@ -74,6 +78,8 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .service(tenants::scope())
         .service(tenant_users::scope())
         .service(users::scope())
+        .configure(files::configure)
+        .service(media::scope())
         .service(activity::scope())
         .service(traces::scope())
         .service(costs::scope())

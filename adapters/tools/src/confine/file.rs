@@ -11,7 +11,7 @@ use nix::{
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io::{Error, Read, Write},
+    io::{Error, Read, Write, copy},
     os::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -41,8 +41,11 @@ pub struct Entry {
     pub kind: Kind,
 }
 
-fn broken(error: &Error) -> PathError {
-    PathError::System(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+impl PathError {
+    /// What a failed read or write says.
+    pub fn from_io(error: &Error) -> Self {
+        Self::System(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+    }
 }
 
 /// Refuses everything but a regular file with one name.
@@ -57,22 +60,29 @@ fn regular(stat: &FileStat) -> Result<(), PathError> {
 }
 
 impl Root<'_> {
-    /// The bytes of the file `path`, at most `limit`.
-    pub fn read(&self, path: &str, access: Access, limit: u64) -> Result<Vec<u8>, PathError> {
+    /// The file `path`, open for reading; where it is, all links resolved; its size in bytes.
+    pub fn open_file(&self, path: &str, access: Access) -> Result<(File, PathBuf, u64), PathError> {
         let place = self.walk(path, access)?;
         let Some(stat) = place.stat()? else { return Err(if place.name.is_some() { PathError::Missing } else { PathError::IsDirectory }) };
         regular(&stat)?;
         let name = place.name.as_deref().ok_or(PathError::IsDirectory)?;
         let handle = openat(place.directory(), name, OFlag::O_RDONLY | SAFE, Mode::empty())?;
-        regular(&fstat(handle.as_fd())?)?;
+        let stat = fstat(handle.as_fd())?;
+        regular(&stat)?;
+        Ok((File::from(handle), self.absolute(&place.path()), u64::try_from(stat.st_size).unwrap_or_default()))
+    }
+
+    /// The bytes of the file `path`, at most `limit`.
+    pub fn read(&self, path: &str, access: Access, limit: u64) -> Result<Vec<u8>, PathError> {
+        let (file, ..) = self.open_file(path, access)?;
         let mut bytes = Vec::new();
-        File::from(handle).take(limit + 1).read_to_end(&mut bytes).map_err(|error| broken(&error))?;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| PathError::from_io(&error))?;
         if bytes.len() as u64 > limit { Err(PathError::TooLarge(limit)) } else { Ok(bytes) }
     }
 
     /// Makes `content` the whole file `path` in one step; directories that lack are made. The answer is where it lies.
     pub fn replace(&self, path: &str, content: &[u8]) -> Result<PathBuf, PathError> {
-        let (place, name, before) = self.place_to_write(path)?;
+        let (place, name, before) = self.place_to_write(path, Access::Change)?;
         let mode = before.map_or(FILE_MODE, |stat| Mode::from_bits_truncate(stat.st_mode & 0o777));
         let draft = format!(".goclaw-{}.tmp", uuid::Uuid::new_v4().simple());
         let handle = openat(place.directory(), draft.as_str(), OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | SAFE, FILE_MODE)?;
@@ -86,29 +96,49 @@ impl Root<'_> {
 
     /// Adds `content` to the end of the file `path`, which is made if it lacks.
     pub fn append(&self, path: &str, content: &[u8]) -> Result<PathBuf, PathError> {
-        let (place, name, before) = self.place_to_write(path)?;
+        let (place, name, before) = self.place_to_write(path, Access::Change)?;
         let handle = openat(place.directory(), name.as_os_str(), OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | SAFE, FILE_MODE)?;
         regular(&fstat(handle.as_fd())?)?;
         if before.is_none() {
             fchmod(handle.as_fd(), FILE_MODE)?;
         }
-        File::from(handle).write_all(content).map_err(|error| broken(&error))?;
+        File::from(handle).write_all(content).map_err(|error| PathError::from_io(&error))?;
         Ok(self.absolute(&place.path()))
     }
 
     /// Makes the file `path` for its owner alone (mode 0600). It must not exist.
     pub fn create_private(&self, path: &str, content: &[u8]) -> Result<(), PathError> {
-        let (place, name, _) = self.place_to_write(path)?;
+        let (place, name, _) = self.place_to_write(path, Access::Change)?;
         let mode = Mode::from_bits_truncate(0o600);
         let handle = openat(place.directory(), name.as_os_str(), OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | SAFE, mode)?;
         write_draft(handle, content, mode)
     }
 
-    fn place_to_write(&self, path: &str) -> Result<(Place<'_>, OsString, Option<FileStat>), PathError> {
+    /// Makes the file `path` of what `content` still holds, in one step; it must not exist. This is the gateway's own writing:
+    /// names that are closed to tools' writing are open to it. The answer is where it lies.
+    pub fn create_from(&self, path: &str, content: &mut File) -> Result<PathBuf, PathError> {
+        let (place, name, before) = self.place_to_write(path, Access::Read)?;
+        if before.is_some() {
+            return Err(PathError::System(Errno::EEXIST));
+        }
+        let draft = format!(".goclaw-{}.tmp", uuid::Uuid::new_v4().simple());
+        let handle = openat(place.directory(), draft.as_str(), OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | SAFE, FILE_MODE)?;
+        fchmod(handle.as_fd(), FILE_MODE)?;
+        let mut file = File::from(handle);
+        let copied = copy(content, &mut file).and_then(|_| file.sync_all()).map_err(|error| PathError::from_io(&error));
+        let written = copied.and_then(|()| Ok(renameat(place.directory(), draft.as_str(), place.directory(), name.as_os_str())?));
+        if written.is_err() {
+            // The first failure is the one to tell.
+            let _ = unlinkat(place.directory(), draft.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        written.map(|()| self.absolute(&place.path()))
+    }
+
+    fn place_to_write(&self, path: &str, access: Access) -> Result<(Place<'_>, OsString, Option<FileStat>), PathError> {
         if path.ends_with('/') {
             return Err(PathError::IsDirectory);
         }
-        let mut place = self.walk(path, Access::Change)?;
+        let mut place = self.walk(path, access)?;
         let name = place.name.clone().ok_or(PathError::IsDirectory)?;
         let before = place.stat()?;
         if let Some(stat) = &before {
@@ -137,6 +167,21 @@ impl Root<'_> {
         Ok(entries)
     }
 
+    /// The names in the directory `path`, sorted, with whether they are directories; only files and directories.
+    pub fn names(&self, path: &str) -> Result<Vec<(String, bool)>, PathError> {
+        let (handle, _) = self.directory(path, Access::Read)?;
+        let mut names = Vec::new();
+        for entry in Dir::from_fd(handle)?.iter() {
+            let entry = entry?;
+            let (name, kind) = (entry.file_name().to_string_lossy().into_owned(), entry.file_type());
+            if name != "." && name != ".." && matches!(kind, Some(Type::Directory | Type::File)) {
+                names.push((name, kind == Some(Type::Directory)));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// What `path` is; `None` if it may not be opened or went away.
     fn kind(&self, path: &std::path::Path, entry_type: Option<Type>) -> Option<Kind> {
         if !matches!(entry_type, None | Some(Type::Directory | Type::File | Type::Symlink)) {
@@ -155,5 +200,5 @@ impl Root<'_> {
 fn write_draft(handle: OwnedFd, content: &[u8], mode: Mode) -> Result<(), PathError> {
     // The mode is set apart from opening, because the process' umask narrows what opening asks for.
     fchmod(handle.as_fd(), mode)?;
-    File::from(handle).write_all(content).map_err(|error| broken(&error))
+    File::from(handle).write_all(content).map_err(|error| PathError::from_io(&error))
 }

@@ -75,7 +75,7 @@ impl From<Errno> for PathError {
 /// What a path is opened for. It decides which names of a workspace are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Reading a file.
+    /// Reading a file, and the gateway's own writing.
     Read,
     /// Writing, editing and listing.
     Change,

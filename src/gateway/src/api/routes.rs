@@ -1,5 +1,6 @@
 //! Tables of routes: one per domain, from which both the server and the document are made.
 
+use actix_web::{guard, web};
 use goclaw_ports::roles::Role;
 
 /// A line of a route table.
@@ -29,6 +30,11 @@ pub struct Example {
     pub response: &'static str,
 }
 
+/// A route for `GET`, which answers `HEAD` as well.
+pub(crate) fn get() -> actix_web::Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
 /// Makes a table of routes under one first path segment.
 ///
 /// `scope()` is for the server, `documented()` the same for paperclip, and `ROUTES` says who may call what.
@@ -45,7 +51,7 @@ macro_rules! routes {
         pub fn scope() -> actix_web::Scope {
             actix_web::web::scope($prefix)$(.service(
                 actix_web::web::resource($path).app_data($crate::api::Pattern(concat!($prefix, $path)))
-                    $(.route(actix_web::web::$method().to($handler)))+
+                    $(.route($crate::api::routes!(@method $method).to($handler)))+
             ))+
         }
 
@@ -56,6 +62,8 @@ macro_rules! routes {
             ))+
         }
     };
+    (@method get) => { $crate::api::get() };
+    (@method $method:ident) => { actix_web::web::$method() };
     (@role Public) => { None };
     (@role $role:ident) => { Some(goclaw_ports::roles::Role::$role) };
 }

@@ -53,7 +53,7 @@ async fn a_wrong_verb_names_the_right_ones() {
     let answer = ask(TestRequest::patch().uri("/v1/agents/a")).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     let allowed: std::collections::BTreeSet<&str> = answer.header("allow").unwrap().split(", ").collect();
-    assert_eq!(allowed, ["DELETE", "GET", "PUT"].into());
+    assert_eq!(allowed, ["DELETE", "GET", "HEAD", "PUT"].into());
     assert_eq!(answer.json(), json!({"error": "method not allowed", "code": "INVALID_REQUEST"}));
 }
 

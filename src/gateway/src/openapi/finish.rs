@@ -1,12 +1,15 @@
 //! The last pass over the document: what paperclip cannot say.
 
 use crate::{
-    api::{Example, MEDIA_MARK, QUERY_MARK, Route},
+    api::{Example, FILE_FIELD, MEDIA_MARK, QUERY_MARK, Route},
     auth::{PAIRED_SCHEME, SCHEME, SENDER_ID},
     http::DOMAINS,
 };
 use goclaw_ports::roles::Role;
 use serde_json::{Map, Value, json};
+
+/// The media type of forms.
+const FORM: &str = "multipart/form-data";
 
 type Object = Map<String, Value>;
 
@@ -21,6 +24,7 @@ const TAGS: &[(&str, &str)] = &[
     ("Tools", "What agents may do"),
     ("API keys", "Keys for programs"),
     ("Tenants", "Organisations, and who belongs to them"),
+    ("Files", "What agents made and users sent"),
     ("Activity", "Who changed what"),
     ("Traces", "What runs did, and what they cost"),
     ("Platform", "The installation itself"),
@@ -95,6 +99,9 @@ fn complete(operation: &mut Object, route: &Route, examples: &[Example], schemas
     if let Some(Value::Array(parameters)) = operation.get_mut("parameters") {
         *parameters = parameters.drain(..).flat_map(|parameter| parameters_of(parameter, schemas, spread)).collect();
     }
+    if let Some(Value::Object(body)) = operation.get_mut("requestBody") {
+        name_form(body, schemas, spread);
+    }
     let errors = errors_of(operation, route, &id);
     if let Some(Value::Object(responses)) = operation.get_mut("responses") {
         responses.values_mut().for_each(name_media_type);
@@ -151,6 +158,7 @@ fn never_null(schema: &mut Value) {
 /// The failures that an operation may end with.
 fn errors_of(operation: &Object, route: &Route, id: &str) -> Object {
     let has_body = operation.contains_key("requestBody");
+    let has_form = operation.get("requestBody").is_some_and(|body| body["content"].get(FORM).is_some());
     let has_id = route.path.contains('{');
     let has_role = route.role.is_some();
     let statuses = [
@@ -159,7 +167,8 @@ fn errors_of(operation: &Object, route: &Route, id: &str) -> Object {
         ("403", has_role),
         ("404", has_id || OWN_ERRORS.iter().any(|(operation, ..)| *operation == id)),
         ("409", has_body && route.path != "/v1/tools/invoke"),
-        ("413", has_body),
+        // A form that is too large is a bad request.
+        ("413", has_body && !has_form),
         ("429", has_role),
         ("500", has_role),
     ];
@@ -168,6 +177,24 @@ fn errors_of(operation: &Object, route: &Route, id: &str) -> Object {
         json!({"$ref": format!("#/components/responses/{}", own.map_or("Error", |(.., name)| name))})
     };
     statuses.into_iter().filter(|(_, possible)| *possible).map(|(status, _)| (status.to_owned(), body(status))).collect()
+}
+
+/// Makes a form with a file of the body whose description says that it is one (see [`crate::api::FileForm`]).
+fn name_form(body: &mut Object, schemas: &Object, spread: &mut Vec<String>) {
+    let described = body.get("description").and_then(Value::as_str).and_then(|text| text.strip_prefix(MEDIA_MARK)?.split_once(MEDIA_MARK));
+    let Some((media, description)) = described.map(|(media, description)| (media.to_owned(), description.to_owned())) else { return };
+    let reference = body["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
+    let name = reference.rsplit('/').next().unwrap_or_default().to_owned();
+    let fields = schemas.get(&name).cloned().unwrap_or_default();
+    let mut properties = json!({FILE_FIELD: {"type": "string", "format": "binary", "description": "The file."}});
+    let mut required = vec![json!(FILE_FIELD)];
+    if let (Value::Object(properties), Value::Object(more)) = (&mut properties, fields["properties"].clone()) {
+        properties.extend(more);
+    }
+    required.extend(fields["required"].as_array().cloned().unwrap_or_default());
+    spread.push(name);
+    body.insert("description".to_owned(), description.into());
+    body.insert("content".to_owned(), json!({media: {"schema": {"type": "object", "properties": properties, "required": required}}}));
 }
 
 /// Moves the media type out of the description, where the types of [`crate::api`] had to put it.

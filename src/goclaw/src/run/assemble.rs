@@ -29,7 +29,7 @@ use goclaw_ports::{
     traces::TraceExporter,
 };
 use goclaw_telemetry::OtlpExporter;
-use goclaw_tools::{ExecOptions, ToolsOptions};
+use goclaw_tools::{ExecOptions, LocalDisk, ToolsOptions};
 use secrecy::SecretString;
 use std::{
     collections::HashMap,
@@ -118,6 +118,7 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
         files,
         tools,
         channels: Arc::new(NoChannels),
+        disk: Arc::new(LocalDisk::new(protected_paths(config))),
         configured_providers: config.providers(),
         settings,
         configuration: configuration.clone(),

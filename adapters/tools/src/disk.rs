@@ -1,0 +1,163 @@
+//! The gateway's disk, for use cases: the same walls as for the tools.
+
+use crate::confine::{Access, PathError, Root};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use goclaw_ports::{
+    Error, Result,
+    files::{Disk, DiskEntry, OpenFile},
+};
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{Seek, SeekFrom},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+/// The machine's disk.
+pub struct LocalDisk {
+    protected: Arc<[PathBuf]>,
+}
+
+impl LocalDisk {
+    /// A disk on which these absolute paths (data directory, configuration, database, …) are out of reach. A root inside of one
+    /// stays usable.
+    #[must_use]
+    pub fn new(protected: Vec<PathBuf>) -> Self {
+        Self { protected: protected.into() }
+    }
+
+    /// Does `work` below `root`, on a thread that may wait for the disk.
+    async fn below<T: Send + 'static>(
+        &self,
+        root: &Path,
+        path: &Path,
+        work: impl FnOnce(&Root<'_>, &str) -> Result<T, PathError> + Send + 'static,
+    ) -> Result<T, PathError> {
+        let (root, protected) = (root.to_owned(), Arc::clone(&self.protected));
+        let path = path.to_str().ok_or(PathError::Malformed)?.to_owned();
+        let done = tokio::task::spawn_blocking(move || work(&Root::open(&root, &protected)?, &path)).await;
+        done.unwrap_or(Err(PathError::System(nix::errno::Errno::EIO)))
+    }
+}
+
+/// What was found, or nothing: why a path is not served is nobody's business. A disk that fails is.
+fn found<T>(result: Result<T, PathError>, nothing: T) -> Result<T> {
+    match result {
+        Ok(found) => Ok(found),
+        Err(PathError::System(errno)) if ![nix::errno::Errno::EACCES, nix::errno::Errno::EPERM].contains(&errno) => Err(Error::internal(errno)),
+        Err(error) => {
+            tracing::debug!(%error, "a path is not served");
+            Ok(nothing)
+        }
+    }
+}
+
+#[async_trait]
+impl Disk for LocalDisk {
+    async fn open(&self, root: &Path, path: &Path) -> Result<Option<OpenFile>> {
+        let opened = self.below(root, path, |root, path| {
+            let (content, path, size) = root.open_file(path, Access::Read)?;
+            Ok(Some(OpenFile { content, path, size }))
+        });
+        found(opened.await, None)
+    }
+
+    async fn entries(&self, root: &Path, path: &Path) -> Result<Vec<DiskEntry>> {
+        let listed = self.below(root, path, |root, path| root.names(path));
+        let entries = found(listed.await, vec![])?;
+        Ok(entries.into_iter().map(|(name, is_directory)| DiskEntry { name, is_directory }).collect())
+    }
+
+    async fn create(&self, root: &Path, path: &Path, mut content: File) -> Result<PathBuf> {
+        let directory = root.to_owned();
+        let made = tokio::task::spawn_blocking(move || DirBuilder::new().recursive(true).mode(0o750).create(directory)).await;
+        made.map_err(|cause| Error::internal(cause.to_string()))?.map_err(Error::internal)?;
+        let created = self.below(root, path, move |root, path| {
+            content.seek(SeekFrom::Start(0)).map_err(|error| PathError::from_io(&error))?;
+            root.create_from(path, &mut content)
+        });
+        created.await.map_err(|error| Error::internal(error.to_string()))
+    }
+
+    async fn remove_older(&self, root: &Path, then: DateTime<Utc>) -> Result<usize> {
+        let root = root.to_owned();
+        let removed = tokio::task::spawn_blocking(move || remove_older(&root, then.into()));
+        removed.await.map_err(|cause| Error::internal(cause.to_string()))
+    }
+}
+
+/// Links are neither followed nor removed. What cannot be read or removed is left for the next time.
+fn remove_older(directory: &Path, then: SystemTime) -> usize {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let removed = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => remove_older(&entry.path(), then),
+        Ok(metadata) if metadata.is_file() && metadata.modified().is_ok_and(|modified| modified < then) => usize::from(fs::remove_file(entry.path()).is_ok()),
+        _ => 0,
+    });
+    removed.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Read, os::unix::fs::symlink, time::Duration};
+
+    fn file(content: &str) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, content.as_bytes()).unwrap();
+        file
+    }
+
+    async fn read(disk: &LocalDisk, root: &Path, path: &str) -> Option<String> {
+        let mut opened = disk.open(root, Path::new(path)).await.unwrap()?;
+        let mut text = String::new();
+        opened.content.read_to_string(&mut text).unwrap();
+        assert_eq!(text.len() as u64, opened.size);
+        Some(text)
+    }
+
+    #[tokio::test]
+    async fn a_file_is_made_with_its_directories_and_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, root) = (LocalDisk::new(vec![]), dir.path().join("new/root"));
+        let path = disk.create(&root, Path::new(".uploads/a/b.txt"), file("hello")).await.unwrap();
+        assert_eq!(read(&disk, &root, ".uploads/a/b.txt").await.as_deref(), Some("hello"));
+        assert_eq!(read(&disk, &root, path.to_str().unwrap()).await.as_deref(), Some("hello"));
+        assert!(disk.create(&root, Path::new(".uploads/a/b.txt"), file("again")).await.is_err(), "it is there already");
+        assert!(disk.create(&root, Path::new("../b.txt"), file("x")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_outside_of_the_root_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, root) = (LocalDisk::new(vec![]), dir.path().join("root"));
+        fs::create_dir(&root).unwrap();
+        fs::write(dir.path().join("secret"), "x").unwrap();
+        symlink(dir.path().join("secret"), root.join("link")).unwrap();
+        symlink(dir.path(), root.join("up")).unwrap();
+        fs::hard_link(dir.path().join("secret"), root.join("hard")).unwrap();
+        fs::write(root.join("own"), "y").unwrap();
+        for path in ["link", "up/secret", "hard", "../secret", "none", "."] {
+            assert_eq!(read(&disk, &root, path).await, None, "{path}");
+        }
+        let entries = disk.entries(&root, Path::new("")).await.unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["hard", "own"]);
+        assert!(disk.entries(&root, Path::new("up")).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_old_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = LocalDisk::new(vec![]);
+        for (name, hours) in [("a/old", 25), ("a/new", 23)] {
+            let path = disk.create(dir.path(), Path::new(name), file("x")).await.unwrap();
+            File::open(path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+        }
+        let now: DateTime<Utc> = SystemTime::now().into();
+        assert_eq!(disk.remove_older(dir.path(), now - chrono::TimeDelta::hours(24)).await.unwrap(), 1);
+        assert!(dir.path().join("a/new").exists() && !dir.path().join("a/old").exists());
+    }
+}
