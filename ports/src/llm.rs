@@ -110,6 +110,8 @@ pub struct ChatResponse {
     pub content: String,
     /// What the model thought.
     pub thinking: String,
+    /// What the provider calls this part of its answer (`commentary`, `final_answer`), to hear it back later; "" if nothing.
+    pub phase: String,
     /// What it wants called.
     pub tool_calls: Vec<ToolCall>,
     /// Why it stopped.
@@ -136,8 +138,45 @@ pub enum ChatEvent {
         /// Why, scrubbed of secrets.
         error: String,
     },
+    /// Which of several accounts is asked now, or has answered. What was told before holds no more.
+    Routed(Box<Routing>),
     /// The end: the whole answer.
     Done(Box<ChatResponse>),
+}
+
+/// How a question found the account that answers it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Routing {
+    /// The provider that the agent names.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pool_owner_provider: String,
+    /// How the first account was chosen.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub strategy: String,
+    /// Those that there were to choose from, in the pool's order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pool_providers: Vec<String>,
+    /// The one that was asked first.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub selected_provider: String,
+    /// The one that answered.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub serving_provider: String,
+    /// Those that were asked, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempted_providers: Vec<String>,
+    /// Those of them that were asked because another failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failover_providers: Vec<String>,
+    /// How many were asked.
+    #[serde(skip_serializing_if = "is_none_at_all")]
+    pub attempt_count: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none_at_all(n: &u32) -> bool {
+    *n == 0
 }
 
 /// An answer as it comes: pieces, then exactly one [`ChatEvent::Done`], or an error. Dropping it ends the upstream call.
@@ -228,6 +267,33 @@ pub trait Provider: Send + Sync {
     fn chat(&self, request: ChatRequest) -> ChatStream;
     /// The models it offers, as it says itself.
     async fn models(&self) -> Result<Vec<ModelInfo>, LlmError>;
+    /// The settings that it was made with; `None` if it keeps none.
+    fn settings(&self) -> Option<&JsonObject> {
+        None
+    }
+    /// What the account behind it has used up and may still use, in the vendor's own JSON. `None` if it is no such account.
+    async fn quota(&self) -> Option<Result<Vec<u8>, LlmError>> {
+        None
+    }
+}
+
+/// What opens an account that a person has signed in to, for a while.
+#[derive(Clone)]
+pub struct Bearer {
+    /// The access token.
+    pub token: SecretString,
+    /// The account at the vendor, if it is known.
+    pub account_id: Option<String>,
+}
+
+/// Gives each call the access token of its moment.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// A token that is good now, as far as is known.
+    ///
+    /// # Errors
+    /// Of kind `Auth` if there is none: somebody has to sign in again.
+    async fn bearer(&self) -> Result<Bearer, LlmError>;
 }
 
 /// What a provider is made from.
@@ -241,6 +307,8 @@ pub struct ProviderSpec {
     pub api_base: String,
     /// The key; `None` for types that need none.
     pub api_key: Option<SecretString>,
+    /// What takes the key's place, for accounts whose tokens expire.
+    pub credentials: Option<Arc<dyn Credentials>>,
     /// The model that stands in where none is named.
     pub default_model: String,
     /// Whether an operator set the base (file, environment), so that it may name a private host.

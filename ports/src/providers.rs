@@ -41,6 +41,8 @@ pub struct ProviderPatch {
     pub api_key: Option<Sealed>,
     pub enabled: Option<bool>,
     pub settings: Option<JsonObject>,
+    /// Settings to set; those of other names stay as they are, or as `settings` says.
+    pub set: JsonObject,
 }
 
 /// Keeps providers. Every method but `all_tenants_…` sees only rows of `tenant`.

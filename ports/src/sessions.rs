@@ -31,6 +31,10 @@ pub struct ChatMessage {
     /// What the model thought before.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub thinking: String,
+    /// What the provider says this is in the course of its answer: `commentary` or `final_answer`; "" if it says nothing. It wants
+    /// to hear it back.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
     /// The tools that the model wants called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
@@ -56,6 +60,7 @@ impl ChatMessage {
             role,
             content: content.into(),
             thinking: String::new(),
+            phase: String::new(),
             tool_calls: Vec::new(),
             tool_call_id: String::new(),
             is_error: false,

@@ -2,7 +2,7 @@
 
 use crate::{
     Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, builtin_tools::BuiltinToolStore, config_permissions::ConfigPermissionStore,
-    heartbeats::HeartbeatStore, links::LinkStore, pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore,
+    heartbeats::HeartbeatStore, links::LinkStore, locks::Locks, pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore,
     sessions::SessionStore, system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore,
 };
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ pub struct Stores {
     pub config_permissions: Arc<dyn ConfigPermissionStore>,
     pub links: Arc<dyn LinkStore>,
     pub heartbeats: Arc<dyn HeartbeatStore>,
+    pub locks: Arc<dyn Locks>,
     pub sealed: Arc<dyn SealedRows>,
     pub database: Arc<dyn Database>,
 }

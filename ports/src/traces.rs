@@ -1,6 +1,6 @@
 //! Traces: what each run did, how long it took and what it cost.
 
-use crate::{AgentId, JsonObject, Result, SpanId, TenantId, TraceId};
+use crate::{AgentId, JsonObject, Result, SpanId, TenantId, TraceId, llm::Routing};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -198,6 +198,45 @@ pub struct CostRow {
     pub trace_count: i64,
 }
 
+/// Which calls of models are looked at. All given conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LlmCallFilter {
+    /// Through one of these providers: one of them was asked first, or answered.
+    pub providers: Vec<String>,
+    /// By this agent.
+    pub agent_id: Option<AgentId>,
+    /// Begun then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// At most this many.
+    pub limit: i64,
+}
+
+/// A call of a model, without what was said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LlmCall {
+    /// Its span.
+    pub span_id: SpanId,
+    /// The run's trace.
+    pub trace_id: TraceId,
+    /// Whose run.
+    pub agent_id: Option<AgentId>,
+    /// When it began.
+    pub start_time: DateTime<Utc>,
+    /// How it stands.
+    pub status: TraceStatus,
+    /// How long it took.
+    pub duration_ms: Option<i64>,
+    /// The provider that answered, or was to.
+    pub provider: String,
+    /// The model.
+    pub model: String,
+    /// How it found its account, if it had several.
+    pub routing: Option<Routing>,
+}
+
+/// Where a span's metadata says how the call found its account.
+pub const ROUTING: &str = "chatgpt_oauth_routing";
+
 /// Keeps traces. Every method but `all_tenants_…` sees only rows of `tenant`.
 #[async_trait]
 pub trait TraceStore: Send + Sync {
@@ -220,6 +259,9 @@ pub trait TraceStore: Send + Sync {
 
     /// What the runs that match cost, by agent, the dearest first. Runs that another run started are left out.
     async fn costs(&self, tenant: TenantId, filter: &CostFilter) -> Result<Vec<CostRow>>;
+
+    /// The newest calls of models that match, the newest first. Those of runs that another run started are left out.
+    async fn llm_calls(&self, tenant: TenantId, filter: &LlmCallFilter) -> Result<Vec<LlmCall>>;
 
     /// Marks every running trace and span that was started before `started_before` as failed, with this text.
     /// Answers with how many traces there were. For the start after a crash.

@@ -85,6 +85,10 @@ impl Running {
     async fn next(&mut self) -> Result<ChatEvent, LlmError> {
         loop {
             if let Some(event) = self.pending.pop_front() {
+                // An upstream that knows no other way sends pieces to those as well who did not ask for them.
+                if !self.asked && matches!(event, ChatEvent::Text(_) | ChatEvent::Thinking(_)) {
+                    continue;
+                }
                 return Ok(event);
             }
             if let Some(reading) = &mut self.reading {
@@ -102,6 +106,7 @@ impl Running {
 
     /// One attempt: afterwards there is something to read, or the whole answer is pending.
     async fn begin(&mut self) -> Result<(), Failure> {
+        self.transport = self.transport.authorised().await?;
         let transport = &self.transport;
         // Without a stream nothing comes until the model has thought it all through.
         let patience = if self.streamed { transport.idle } else { transport.idle * 5 / 2 };

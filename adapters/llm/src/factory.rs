@@ -1,6 +1,13 @@
 //! From a provider's settings to a provider that can be asked.
 
-use crate::{anthropic::Anthropic, errors::Errors, openai::OpenAi, retry::RetryPolicy, transport::Transport};
+use crate::{
+    anthropic::Anthropic,
+    errors::Errors,
+    openai::OpenAi,
+    responses::ChatGpt,
+    retry::RetryPolicy,
+    transport::{Transport, sensitive},
+};
 use goclaw_outbound::{Outbound, Refused};
 use goclaw_ports::{
     Error, Result,
@@ -83,7 +90,7 @@ fn is_loopback(url: &Url) -> bool {
 
 impl ProviderFactory for HttpProviders {
     fn speaks(&self, provider_type: &str) -> bool {
-        provider_type == "anthropic_native" || OPENAI_TYPES.contains(&provider_type)
+        matches!(provider_type, "anthropic_native" | "chatgpt_oauth") || OPENAI_TYPES.contains(&provider_type)
     }
 
     fn build(&self, spec: ProviderSpec) -> Result<Arc<dyn Provider>> {
@@ -126,12 +133,17 @@ impl ProviderFactory for HttpProviders {
             client,
             base,
             headers,
+            credentials: spec.credentials.clone(),
             key,
             errors: Errors { provider: spec.name.clone(), key: scrubbed },
             idle: self.options.idle_timeout,
             retry: self.options.retry.clone(),
         });
-        Ok(if spec.provider_type == "anthropic_native" { Arc::new(Anthropic::new(spec, transport)) } else { Arc::new(OpenAi::new(spec, transport)) })
+        Ok(match spec.provider_type.as_str() {
+            "anthropic_native" => Arc::new(Anthropic::new(spec, transport)),
+            "chatgpt_oauth" => Arc::new(ChatGpt::new(spec, transport)),
+            _ => Arc::new(OpenAi::new(spec, transport)),
+        })
     }
 
     fn check_base(&self, api_base: &str) -> Result<()> {
@@ -140,7 +152,5 @@ impl ProviderFactory for HttpProviders {
 }
 
 fn header(value: &str) -> Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(value).map_err(|_| Error::invalid_request("api_key holds characters that cannot be sent"))?;
-    value.set_sensitive(true);
-    Ok(value)
+    sensitive(value).ok_or_else(|| Error::invalid_request("api_key holds characters that cannot be sent"))
 }

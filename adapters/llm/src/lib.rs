@@ -1,4 +1,4 @@
-//! Language models over HTTP: Anthropic's dialect and OpenAI's, with the turns that each vendor gives it.
+//! Language models over HTTP: Anthropic's dialect and OpenAI's two, with the turns that each vendor gives them.
 #![deny(missing_docs)]
 
 mod anthropic;
@@ -6,7 +6,9 @@ mod chat;
 mod errors;
 mod factory;
 mod models;
+mod oauth;
 mod openai;
+mod responses;
 mod retry;
 mod schema;
 mod sse;
@@ -14,5 +16,6 @@ mod text;
 mod transport;
 
 pub use factory::{LlmOptions, factory};
+pub use oauth::{OAuthOptions, oauth};
 pub use retry::RetryPolicy;
 pub use schema::{CleanSchema, SchemaProfile, clean as clean_schema};

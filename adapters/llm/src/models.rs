@@ -31,6 +31,18 @@ const DASHSCOPE: &[(&str, &str)] = &[
     ("wan2.1-image", "Wan 2.1 Image"),
     ("wan2.6-video", "Wan 2.6 Video"),
 ];
+const CHATGPT: &[(&str, &str)] = &[
+    ("gpt-5.4", "GPT-5.4"),
+    ("gpt-5.4-mini", "GPT-5.4 Mini"),
+    ("gpt-5.3-codex", "GPT-5.3 Codex"),
+    ("gpt-5.3-codex-spark", "GPT-5.3 Codex Spark"),
+    ("gpt-5.2-codex", "GPT-5.2 Codex"),
+    ("gpt-5.2", "GPT-5.2"),
+    ("gpt-5.1-codex", "GPT-5.1 Codex"),
+    ("gpt-5.1-codex-max", "GPT-5.1 Codex Max"),
+    ("gpt-5.1-codex-mini", "GPT-5.1 Codex Mini"),
+    ("gpt-5.1", "GPT-5.1"),
+];
 const MINIMAX: &[(&str, &str)] = &[
     ("MiniMax-Text-01", "MiniMax Text 01"),
     ("MiniMax-M1", "MiniMax M1"),
@@ -50,6 +62,7 @@ const MINIMAX: &[(&str, &str)] = &[
 pub(crate) fn fixed(provider_type: &str) -> Option<Vec<ModelInfo>> {
     let list = match provider_type {
         "bailian" => BAILIAN,
+        "chatgpt_oauth" => CHATGPT,
         "dashscope" => DASHSCOPE,
         "minimax_native" | "minimax" => MINIMAX,
         _ => return None,

@@ -5,17 +5,20 @@ use crate::{
     retry::{self, RetryPolicy},
 };
 use chrono::{DateTime, Utc};
-use goclaw_ports::llm::LlmError;
+use goclaw_ports::llm::{Bearer, Credentials, LlmError, LlmErrorKind};
 use reqwest::{
     Client, RequestBuilder, Response,
-    header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use std::{future::Future, time::Duration};
+use secrecy::ExposeSecret;
+use std::{future::Future, sync::Arc, time::Duration};
 
 /// How much of an error's body is read, in bytes.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
 /// How large an answer in one piece may be, in bytes.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
+/// Which of the user's accounts at the vendor is meant.
+const ACCOUNT: HeaderName = HeaderName::from_static("chatgpt-account-id");
 
 /// A failed attempt, with what the upstream said in full: what to change about the request may stand anywhere in it.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(crate) struct Transport {
     pub(crate) base: String,
     /// The headers of every call, the credential included.
     pub(crate) headers: HeaderMap,
+    /// Where the credential comes from if each call needs it anew.
+    pub(crate) credentials: Option<Arc<dyn Credentials>>,
     /// The bare key, for calls that send it another way.
     pub(crate) key: Option<HeaderValue>,
     pub(crate) errors: Errors,
@@ -46,6 +51,20 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
+    /// The same with the credential of this moment, if credentials change; its errors do not show that one.
+    pub(crate) async fn authorised(self: &Arc<Self>) -> Result<Arc<Self>, LlmError> {
+        let Some(credentials) = &self.credentials else { return Ok(Arc::clone(self)) };
+        let Bearer { token, account_id } = credentials.bearer().await?;
+        let mut transport = Self::clone(self);
+        let unusable = || LlmError { kind: LlmErrorKind::Auth, ..self.errors.told("the access token holds characters that cannot be sent") };
+        transport.headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", token.expose_secret())).ok_or_else(unusable)?);
+        if let Some(account) = account_id.and_then(|account| sensitive(&account)) {
+            transport.headers.insert(ACCOUNT, account);
+        }
+        transport.errors.key = Some(token);
+        Ok(Arc::new(transport))
+    }
+
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("{}/{path}", self.base)).headers(self.headers.clone())
     }
@@ -82,7 +101,8 @@ impl Transport {
         if body.len() >= BODY_LIMIT { Err(self.errors.told("the answer is too long")) } else { Ok(body) }
     }
 
-    async fn body(&self, mut answer: Response, limit: usize, patience: Duration) -> Result<Vec<u8>, LlmError> {
+    /// Reads an answer up to `limit` bytes.
+    pub(crate) async fn body(&self, mut answer: Response, limit: usize, patience: Duration) -> Result<Vec<u8>, LlmError> {
         let mut body = Vec::new();
         while body.len() < limit {
             let Some(chunk) = self.within(patience, answer.chunk()).await? else { break };
@@ -90,6 +110,13 @@ impl Transport {
         }
         Ok(body)
     }
+}
+
+/// A header that is shown nowhere.
+pub(crate) fn sensitive(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// The pause that an answer asks for. A date is read against the answer's own clock, so that a difference to ours does not matter.

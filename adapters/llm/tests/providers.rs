@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod responses;
 mod support;
 
 use futures_util::StreamExt;
@@ -26,6 +27,7 @@ fn spec(provider_type: &str, base: &str) -> ProviderSpec {
         provider_type: provider_type.into(),
         api_base: base.into(),
         api_key: Some("sk-test-secret".into()),
+        credentials: None,
         default_model: "default-model".into(),
         trusted: true,
         settings: Default::default(),

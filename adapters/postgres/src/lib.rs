@@ -18,6 +18,7 @@ mod heartbeats;
 mod json;
 mod limiter;
 mod links;
+mod locks;
 mod maintenance;
 mod migrations;
 mod pairing;
@@ -107,6 +108,7 @@ pub async fn open(options: PostgresOptions) -> Result<Opened> {
         config_permissions: store.clone(),
         links: store.clone(),
         heartbeats: store.clone(),
+        locks: store.clone(),
         sealed: store.clone(),
         database: store.clone(),
     };

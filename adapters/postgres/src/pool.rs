@@ -29,6 +29,9 @@ use tokio_util::context::TokioContext;
 /// or a network that says nothing any more, and for transactions.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
+/// How many locks are held or waited for at most.
+const LOCKERS: usize = 8;
+
 diesel::define_sql_function! {
     fn set_config(name: diesel::sql_types::Text, value: diesel::sql_types::Text, local: diesel::sql_types::Bool) -> diesel::sql_types::Text;
 }
@@ -39,6 +42,8 @@ pub(crate) struct Postgres {
     engine: RolePool,
     server: Server,
     background: Background,
+    /// Connections beside the pools: one for each lock that is held or waited for.
+    pub(crate) lockers: Arc<Semaphore>,
 }
 
 impl Postgres {
@@ -52,6 +57,7 @@ impl Postgres {
             engine: RolePool::new(server.clone(), "engine", engine),
             server,
             background: Background::default(),
+            lockers: Arc::new(Semaphore::new(LOCKERS)),
         }
     }
 

@@ -111,12 +111,22 @@ impl ProviderStore for Postgres {
             api_base: patch.api_base.as_deref().map(text),
             api_key: patch.api_key.as_ref().map(|key| text(&key.0)),
             enabled: patch.enabled,
-            settings: patch.settings.as_ref().map(object),
+            settings: patch.settings.as_ref().map(|settings| {
+                let mut settings = settings.clone();
+                settings.extend(patch.set.clone());
+                object(&settings)
+            }),
             updated_at: now,
         };
         let own = llm_providers::table.find(id.0).filter(llm_providers::tenant_id.eq(tenant.0));
-        let query = diesel::update(own).set(changes).returning(Row::as_returning());
-        let row = connection.run_optional(query.get_result(&mut connection.pipe())).await;
+        let row = if patch.settings.is_none() && !patch.set.is_empty() {
+            let merged = llm_providers::settings.eq(llm_providers::settings.concat(object(&patch.set)));
+            let query = diesel::update(own).set((changes, merged)).returning(Row::as_returning());
+            connection.run_optional(query.get_result(&mut connection.pipe())).await
+        } else {
+            let query = diesel::update(own).set(changes).returning(Row::as_returning());
+            connection.run_optional(query.get_result(&mut connection.pipe())).await
+        };
         row.map_err(taken("provider", patch.name.as_deref().unwrap_or_default()))?.map(Row::provider).transpose()
     }
 

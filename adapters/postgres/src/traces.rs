@@ -21,9 +21,9 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::future;
 use goclaw_ports::{
     AgentId, Result, TenantId, TraceId,
-    traces::{CostFilter, CostRow, Span, Trace, TraceEnd, TraceFilter, TraceStore},
+    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, Span, Trace, TraceEnd, TraceFilter, TraceStore},
 };
-use rows::{SpanRow, TraceRow};
+use rows::{LlmCallRow, SpanRow, TraceRow};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
@@ -72,6 +72,16 @@ const COSTS: &str = "\
     where tenant_id = $1 and parent_trace_id is null and ($2::uuid is null or agent_id = $2) and ($3::text is null or user_id = $3) \
         and ($4::timestamptz is null or created_at >= $4) and ($5::timestamptz is null or created_at < $5) \
     group by agent_id order by cost desc, agent_id";
+
+/// Calls of runs that no other run started, by the provider that was asked first or answered.
+const LLM_CALLS: &str = "\
+    select s.id, s.trace_id, s.agent_id, s.start_time, s.status, s.duration_ms, s.provider, s.model, s.metadata->'chatgpt_oauth_routing' as routing \
+    from traces t join spans s on s.tenant_id = t.tenant_id and s.trace_id = t.id \
+    where t.tenant_id = $1 and t.parent_trace_id is null and s.span_type = 'llm_call' \
+        and ($3::uuid is null or t.agent_id = $3) and ($4::timestamptz is null or t.created_at >= $4) \
+        and (s.provider = any($2) or s.metadata#>>'{chatgpt_oauth_routing,selected_provider}' = any($2) \
+            or s.metadata#>>'{chatgpt_oauth_routing,serving_provider}' = any($2)) \
+    order by s.start_time desc, s.id desc limit $5";
 
 #[derive(QueryableByName)]
 struct Costs {
@@ -216,6 +226,21 @@ impl TraceStore for Postgres {
         );
         let rows: Vec<Costs> = connection.run(query.load(&mut connection.pipe())).await?;
         Ok(rows.into_iter().map(CostRow::from).collect())
+    }
+
+    async fn llm_calls(&self, tenant: TenantId, filter: &LlmCallFilter) -> Result<Vec<LlmCall>> {
+        let connection = self.tenant(tenant).await?;
+        let providers: Vec<String> = filter.providers.iter().map(|provider| text(provider)).collect();
+        let query = Fixed(
+            sql_query(LLM_CALLS)
+                .bind::<SqlUuid, _>(tenant.0)
+                .bind::<Array<Text>, _>(providers)
+                .bind::<Nullable<SqlUuid>, _>(filter.agent_id.map(|id| id.0))
+                .bind::<Nullable<Timestamptz>, _>(filter.since)
+                .bind::<BigInt, _>(filter.limit.max(0)),
+        );
+        let rows: Vec<LlmCallRow> = connection.run(query.load(&mut connection.pipe())).await?;
+        rows.into_iter().map(LlmCallRow::call).collect()
     }
 
     async fn all_tenants_fail_running(&self, started_before: DateTime<Utc>, now: DateTime<Utc>, error: &str) -> Result<i64> {

@@ -5,6 +5,7 @@ use crate::{
     connection::{open_reader, open_writer},
     failure::Failure,
     lock::DatabaseLock,
+    locks::NamedLocks,
     migrations,
     queue::{self, Queue},
 };
@@ -32,6 +33,7 @@ pub(crate) struct Sqlite {
     writes: Queue,
     reads: Queue,
     threads: Mutex<Option<Threads>>,
+    pub(crate) named: NamedLocks,
 }
 
 struct Threads {
@@ -67,7 +69,7 @@ impl Sqlite {
             finish(connection);
             drop(lock);
         })?;
-        Ok(Self { writes, reads, threads: Mutex::new(Some(Threads { writer, readers })) })
+        Ok(Self { writes, reads, threads: Mutex::new(Some(Threads { writer, readers })), named: NamedLocks::default() })
     }
 
     /// Has `work` done on a connection that may only read.

@@ -21,6 +21,7 @@ mod heartbeats;
 mod inspect;
 mod links;
 mod lock;
+mod locks;
 mod migrations;
 mod pairing;
 mod providers;
@@ -81,6 +82,7 @@ pub async fn open(options: SqliteOptions) -> Result<Stores> {
         config_permissions: database.clone(),
         links: database.clone(),
         heartbeats: database.clone(),
+        locks: database.clone(),
         sealed: database.clone(),
         database,
     })

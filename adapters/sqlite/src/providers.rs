@@ -35,13 +35,14 @@ fn find(connection: &Connection, tenant: TenantId, id: ProviderId) -> rusqlite::
 }
 
 fn apply(row: &mut ProviderRow, patch: ProviderPatch, now: DateTime<Utc>) {
-    let ProviderPatch { name, display_name, api_base, api_key, enabled, settings } = patch;
+    let ProviderPatch { name, display_name, api_base, api_key, enabled, settings, set } = patch;
     row.name = name.unwrap_or_else(|| std::mem::take(&mut row.name));
     row.display_name = display_name.unwrap_or_else(|| std::mem::take(&mut row.display_name));
     row.api_base = api_base.unwrap_or_else(|| std::mem::take(&mut row.api_base));
     row.api_key = api_key.or(row.api_key.take());
     row.enabled = enabled.unwrap_or(row.enabled);
     row.settings = settings.unwrap_or_else(|| std::mem::take(&mut row.settings));
+    row.settings.extend(set);
     row.updated_at = now;
 }
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Error, Result, TenantId, TraceId,
-    traces::{CostFilter, CostRow, Span, Trace, TraceEnd, TraceFilter, TraceStatus, TraceStore},
+    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, Span, Trace, TraceEnd, TraceFilter, TraceStatus, TraceStore},
 };
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
 use std::collections::BTreeSet;
@@ -26,6 +26,17 @@ const RECOMPUTE: &str = "update traces
             total(total_cost)
         from spans where trace_id = traces.id)
     where id = ?1";
+
+/// Calls of runs that no other run started, by the provider that was asked first or answered.
+const LLM_CALLS: &str = "select s.id, s.trace_id, s.agent_id, s.start_time, s.status, s.duration_ms, s.provider, s.model,
+        json_extract(s.metadata, '$.chatgpt_oauth_routing') as routing
+    from traces t join spans s on s.trace_id = t.id
+    where t.tenant_id = ?1 and t.parent_trace_id is null and s.span_type = 'llm_call'
+        and (?3 is null or t.agent_id = ?3) and (?4 is null or t.created_at >= ?4)
+        and (s.provider in (select value from json_each(?2))
+            or json_extract(s.metadata, '$.chatgpt_oauth_routing.selected_provider') in (select value from json_each(?2))
+            or json_extract(s.metadata, '$.chatgpt_oauth_routing.serving_provider') in (select value from json_each(?2)))
+    order by s.start_time desc, s.id desc limit ?5";
 
 fn has_trace(connection: &Connection, tenant: TenantId, id: TraceId) -> rusqlite::Result<bool> {
     connection.prepare_cached("select 1 from traces where tenant_id = ?1 and id = ?2")?.exists(params![Text(tenant), Text(id)])
@@ -154,6 +165,19 @@ impl TraceStore for Sqlite {
                 })?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(rows)
+        })
+        .await
+    }
+
+    async fn llm_calls(&self, tenant: TenantId, wanted: &LlmCallFilter) -> Result<Vec<LlmCall>> {
+        let providers = serde_json::to_string(&wanted.providers).map_err(Error::internal)?;
+        let (agent, since, limit) = (wanted.agent_id.map(Text), wanted.since.map(Time), wanted.limit.max(0));
+        self.read(move |connection| {
+            let calls = connection
+                .prepare_cached(LLM_CALLS)?
+                .query_map(params![Text(tenant), providers, agent, since, limit], row::llm_call)?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(calls)
         })
         .await
     }

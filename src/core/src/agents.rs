@@ -23,6 +23,7 @@ use crate::{
     audit::{self, Audit},
     caller::{Access, Caller},
     context_files,
+    pools::Routes,
     runs::Runs,
     settings::{Settings, TenantSettings},
     summoning::{self, Job, Order, Summoner},
@@ -50,6 +51,7 @@ pub struct Agents {
     pub(crate) audit: Audit,
     pub(crate) runs: Arc<Runs>,
     pub(crate) summoner: Arc<Summoner>,
+    pub(crate) routes: Arc<Routes>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
 }
@@ -115,6 +117,7 @@ impl Agents {
         let tenant = tenant_of(caller, &new);
         let settings = self.settings.of(tenant).await?;
         let mut agent = new.into_agent(tenant, owner, &settings, AgentId(self.ids.row()), self.clock.now())?;
+        self.routes.check(tenant, provider_of(&agent.provider, &settings), &agent.other_config).await?;
         let place = match (agent.agent_type, summoning::description_of(&agent)) {
             (AgentType::Predefined, Some(_)) => {
                 agent.status = AgentStatus::Summoning;
@@ -168,6 +171,11 @@ impl Agents {
             let settings = self.settings.of(caller.tenant).await?;
             check_workspace(caller, &settings, workspace)?;
         }
+        if patch.provider.is_some() || patch.other_config.is_some() {
+            let settings = self.settings.of(caller.tenant).await?;
+            let provider = provider_of(patch.provider.as_ref().unwrap_or(&agent.provider), &settings);
+            self.routes.check(caller.tenant, provider, patch.other_config.as_ref().unwrap_or(&agent.other_config)).await?;
+        }
         let name = patch.display_name.as_deref().filter(|name| !name.is_empty());
         let fields: Vec<(&str, &str)> = name.map(|name| ("Name", name)).into_iter().chain(identity.iter().copied()).collect();
         let files = self.identity_with(caller.tenant, &agent, &fields).await?;
@@ -220,6 +228,12 @@ impl Agents {
         Ok(agent)
     }
 
+    /// The provider that an agent's questions go to.
+    pub(crate) async fn provider_name(&self, agent: &Agent) -> Result<String> {
+        let settings = self.settings.of(agent.tenant_id).await?;
+        Ok(provider_of(&agent.provider, &settings).to_owned())
+    }
+
     /// The one rule of who may use an agent: its owner, everybody if it is the default, whoever it is shared with.
     async fn check_access(&self, caller: &Caller, agent: &Agent) -> Result<()> {
         if caller.role == Role::Owner || agent.is_default {
@@ -264,6 +278,11 @@ impl Agents {
 /// How the audit log names an agent.
 fn named(agent: &Agent) -> Value {
     json!({"agent_key": agent.agent_key, "display_name": agent.display_name})
+}
+
+/// The provider that an agent names, or the installation's.
+fn provider_of<'a>(provider: &'a str, settings: &'a Settings) -> &'a str {
+    if provider.is_empty() { &settings.agents.provider } else { provider }
 }
 
 /// Where a new agent goes: owners may name another tenant.

@@ -21,9 +21,11 @@ pub mod heartbeats;
 pub mod links;
 pub mod logs;
 mod lookups;
+pub mod oauth;
 pub mod pairing;
 pub mod platform;
 pub mod policy;
+pub mod pools;
 pub mod presets;
 pub mod pricing;
 pub mod providers;
@@ -62,6 +64,7 @@ use goclaw_ports::{
     llm::ProviderFactory,
     logs::Logs,
     message,
+    oauth::{AuthorizationServer, ReturnPlace},
     releases::Releases,
     sealer::Sealer,
     stores::Stores,
@@ -71,8 +74,10 @@ use goclaw_ports::{
 use heartbeats::{Heart, HeartbeatTool, Heartbeats};
 use links::Links;
 use logs::LogTail;
+use oauth::{OAuth, Quotas, Tokens};
 use pairing::Pairing;
 use platform::Platform;
+use pools::{Pools, Routes, Standings};
 use providers::{ConfiguredProvider, Providers, Registry, StoredProviders};
 use rate::RequestRate;
 use runs::{Runs, engine::Engine};
@@ -104,6 +109,10 @@ pub struct Parts {
     pub limiter: Arc<dyn RateLimiter>,
     /// Makes providers.
     pub factory: Arc<dyn ProviderFactory>,
+    /// Where people sign in to their accounts.
+    pub authorization: Arc<dyn AuthorizationServer>,
+    /// Where their browsers come back to.
+    pub return_place: Arc<dyn ReturnPlace>,
     /// Reads and writes context files; the tools' virtual files.
     pub files: Arc<ContextFiles>,
     /// What models may do.
@@ -160,6 +169,10 @@ pub struct Core {
     pub agents: Arc<Agents>,
     /// LLM providers.
     pub providers: Providers,
+    /// Accounts that people sign in to.
+    pub oauth: Arc<OAuth>,
+    /// Accounts that stand in for one another.
+    pub pools: Pools,
     /// Sessions.
     pub sessions: Arc<Sessions>,
     /// Asking an agent.
@@ -201,6 +214,8 @@ impl Core {
             bus,
             limiter,
             factory,
+            authorization,
+            return_place,
             files,
             mut tools,
             channels,
@@ -219,11 +234,27 @@ impl Core {
         let tenant_settings = TenantSettings::new(settings.clone(), stores.system_configs.clone());
         let rate = Arc::new(RequestRate { limiter: limiter.clone(), settings: tenant_settings.clone() });
         let runs = Arc::new(Runs::default());
-        let registry = Arc::new(Registry::new(factory.clone(), configured_providers));
+        let standings = Standings::new(clock.clone(), runtime.clone());
+        let tokens = Arc::new(Tokens {
+            providers: stores.providers.clone(),
+            secrets: stores.secrets.clone(),
+            sealer: sealer.clone(),
+            locks: stores.locks.clone(),
+            server: authorization,
+            standings: standings.clone(),
+            clock: clock.clone(),
+            runtime: runtime.clone(),
+            accounts: Default::default(),
+        });
+        let registry = Arc::new(Registry::new(factory.clone(), tokens.clone(), configured_providers));
+        let quotas = Arc::new(Quotas { tokens: tokens.clone(), registry: registry.clone(), clock: clock.clone() });
+        let routes =
+            Arc::new(Routes { providers: stores.providers.clone(), registry: registry.clone(), standings, quotas: quotas.clone(), turns: Default::default() });
         let tracer = Tracer::start(stores.traces.clone(), exporter, clock.clone(), ids.clone(), &runtime);
         let summoner = Arc::new(Summoner {
             store: stores.agents.clone(),
             registry: registry.clone(),
+            routes: routes.clone(),
             settings: tenant_settings.clone(),
             tracer: tracer.clone(),
             bus: bus.clone(),
@@ -238,20 +269,36 @@ impl Core {
             audit: audit.clone(),
             runs: runs.clone(),
             summoner: summoner.clone(),
+            routes: routes.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
         });
-        let stored = StoredProviders::new(stores.providers.clone(), sealer.clone(), registry.clone());
+        let stored = StoredProviders::new(stores.providers.clone(), sealer.clone(), registry.clone(), tokens.clone());
         coherence.register(stored.clone());
         stored.follow(&runtime);
         // Before anything is read: what changes from here on is heard.
         coherence.listen(&runtime);
+        let oauth = Arc::new(OAuth {
+            tokens,
+            quotas,
+            stored: stored.clone(),
+            factory: factory.clone(),
+            place: return_place,
+            coherence: coherence.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            desk: Default::default(),
+        });
+        let pools =
+            Pools { routes: routes.clone(), traces: stores.traces.clone(), agents: agents.clone(), agent_store: stores.agents.clone(), clock: clock.clone() };
         let providers = Providers {
             store: stores.providers.clone(),
             sealer,
             factory,
             registry: registry.clone(),
             stored: stored.clone(),
+            oauth: oauth.clone(),
             coherence: coherence.clone(),
             audit: audit.clone(),
             clock: clock.clone(),
@@ -304,6 +351,7 @@ impl Core {
             titles: Arc::new(tokio::sync::Semaphore::new(runs::title::AT_ONCE)),
             sessions: stores.sessions.clone(),
             registry,
+            routes,
             tools: tools.clone(),
             files,
             tracer: tracer.clone(),
@@ -424,6 +472,8 @@ impl Core {
             logs: LogTail { logs },
             agents,
             providers,
+            oauth,
+            pools,
             sessions,
             chat,
             tools,

@@ -5,6 +5,7 @@ mod registry;
 mod stored;
 mod verify;
 
+pub(crate) use body::check_account;
 pub use body::{NewProvider, ProviderUpdate, ProviderView};
 pub use registry::{ConfiguredProvider, Registry};
 pub(crate) use stored::StoredProviders;
@@ -14,12 +15,15 @@ use crate::{
     audit::{self, Audit},
     caller::{Access, Caller},
     coherence::{Coherence, Kind},
+    oauth::{CHATGPT, OAuth, OWN_SETTINGS},
+    pools::{check_membership, listed_by},
     presets,
 };
 use goclaw_ports::{
     Error, JsonObject, ProviderId, Result, TenantId,
     clock::{Clock, Ids},
     llm::{ModelInfo, ProviderFactory},
+    locks::Held,
     message,
     providers::{ProviderPatch, ProviderRow, ProviderStore},
     roles::Role,
@@ -32,8 +36,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The table and column that provider keys are sealed for.
-const TABLE: &str = "llm_providers";
-const COLUMN: &str = "api_key";
+pub(crate) const TABLE: &str = "llm_providers";
+pub(crate) const COLUMN: &str = "api_key";
 /// What stands for a stored key on the wire; sent back, it means "leave it".
 pub const MASK: &str = "***";
 
@@ -44,6 +48,7 @@ pub struct Providers {
     pub(crate) factory: Arc<dyn ProviderFactory>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) stored: Arc<StoredProviders>,
+    pub(crate) oauth: Arc<OAuth>,
     pub(crate) coherence: Arc<Coherence>,
     pub(crate) audit: Audit,
     pub(crate) clock: Arc<dyn Clock>,
@@ -74,13 +79,16 @@ impl Providers {
     pub async fn create(&self, caller: &Caller, new: NewProvider) -> Result<ProviderView> {
         admin(caller)?;
         new.check(caller.tenant, &*self.factory)?;
+        let _pools = self.pools_locked(caller.tenant, &new.provider_type).await?;
         let key = new.api_key.as_deref().filter(|key| !key.is_empty() && *key != MASK).map(|key| SecretString::from(key.to_owned()));
         let row = loop {
             if let Some(existing) = self.store.find_by_name(caller.tenant, &new.name).await? {
                 if existing.provider_type != new.provider_type {
                     return Err(Error::invalid(message::provider_type_fixed()));
                 }
-                let patch = ProviderPatch { api_key: self.seal(caller.tenant, existing.id, key.as_ref())?, ..new.as_patch() };
+                let mut patch = ProviderPatch { api_key: self.seal(caller.tenant, existing.id, key.as_ref())?, ..new.as_patch() };
+                keep_own_settings(&existing, &mut patch);
+                self.check_pool(&patched(&existing, &patch)).await?;
                 match self.store.update(caller.tenant, existing.id, &patch, self.clock.now()).await? {
                     Some(row) => break row,
                     None => continue,
@@ -88,6 +96,7 @@ impl Providers {
             }
             let id = ProviderId(self.ids.row());
             let row = new.as_row(id, caller.tenant, self.seal(caller.tenant, id, key.as_ref())?, self.clock.now());
+            self.check_pool(&row).await?;
             match self.store.insert(caller.tenant, &row).await {
                 Ok(()) => break row,
                 // Somebody else stored that name in the meantime: overwrite theirs.
@@ -116,8 +125,19 @@ impl Providers {
         let before = self.row(caller, id).await?;
         let mut patch = update.into_patch(&before, &*self.factory)?;
         patch.0.api_key = self.seal(caller.tenant, before.id, patch.1.as_ref())?;
-        let after = self.store.update(caller.tenant, before.id, &patch.0, self.clock.now()).await?;
-        let after = after.ok_or_else(|| Error::not_found("provider", id))?;
+        let _pools = self.pools_locked(caller.tenant, &before.provider_type).await?;
+        keep_own_settings(&before, &mut patch.0);
+        self.check_pool(&patched(&before, &patch.0)).await?;
+        let update = async {
+            let after = self.store.update(caller.tenant, before.id, &patch.0, self.clock.now()).await?;
+            after.ok_or_else(|| Error::not_found("provider", id))
+        };
+        let after = match &patch.0.name {
+            Some(name) if before.provider_type == CHATGPT && *name != before.name => {
+                self.oauth.tokens.rename(caller.tenant, &before.name, name, update).await?
+            }
+            _ => update.await?,
+        };
         if before.name != after.name {
             self.changed(caller.tenant, &before.name).await;
         }
@@ -130,17 +150,22 @@ impl Providers {
         Ok(())
     }
 
-    /// Deletes a provider; there being none is not an error.
+    /// Deletes a provider; there being none is not an error. Answers with the owners of pools that still list it.
     ///
     /// # Errors
     /// `Forbidden` below admin, `Invalid` for a bad id.
-    pub async fn delete(&self, caller: &Caller, id: &str) -> Result<()> {
+    pub async fn delete(&self, caller: &Caller, id: &str) -> Result<Vec<String>> {
         admin(caller)?;
+        let mut pools = vec![];
         if let Some(row) = self.store.delete(caller.tenant, provider_id(id)?).await? {
+            if row.provider_type == CHATGPT {
+                self.oauth.forget(caller.tenant, &row.name).await?;
+                pools = listed_by(&row.name, &self.store.list(caller.tenant).await?);
+            }
             self.changed(caller.tenant, &row.name).await;
             self.audit.record(caller, "provider.deleted", "provider", row.id, Some(json!({"name": row.name, "provider_type": row.provider_type}))).await;
         }
-        Ok(())
+        Ok(pools)
     }
 
     /// The models that a provider says it offers; none if it cannot be asked.
@@ -149,7 +174,7 @@ impl Providers {
     /// `Forbidden` below admin, `Invalid` for a bad id or without a key, `NotFound`.
     pub async fn models(&self, caller: &Caller, id: &str) -> Result<ProviderModels> {
         let row = self.row(caller, id).await?;
-        if row.api_key.is_none() && !presets::keyless(&row.provider_type) {
+        if row.api_key.is_none() && !presets::keyless(&row.provider_type) && row.provider_type != CHATGPT {
             return Err(Error::invalid(message::api_key_required()));
         }
         let models = match self.registry.build(&row, self.stored.open(&row)?) {
@@ -192,6 +217,21 @@ impl Providers {
         self.coherence.changed(tenant, Kind::Providers, name);
     }
 
+    /// Keeps two changes of a tenant's pools from being checked side by side.
+    async fn pools_locked(&self, tenant: TenantId, provider_type: &str) -> Result<Option<Held>> {
+        if provider_type != CHATGPT {
+            return Ok(None);
+        }
+        self.oauth.tokens.locks.lock(tenant, "pools").await.map(Some)
+    }
+
+    async fn check_pool(&self, candidate: &ProviderRow) -> Result<()> {
+        if candidate.provider_type != CHATGPT && !candidate.settings.contains_key("codex_pool") {
+            return Ok(());
+        }
+        check_membership(candidate, &self.store.list(candidate.tenant_id).await?)
+    }
+
     async fn row(&self, caller: &Caller, id: &str) -> Result<ProviderRow> {
         admin(caller)?;
         self.store.find(caller.tenant, provider_id(id)?).await?.ok_or_else(|| Error::not_found("provider", id))
@@ -206,6 +246,26 @@ impl Providers {
 /// What the audit log compares of a provider; whether its key changed is looked at apart, for it is nobody's to see.
 fn audited(row: &ProviderRow) -> Value {
     json!({"name": row.name, "display_name": row.display_name, "api_base": row.api_base, "enabled": row.enabled, "settings": row.settings})
+}
+
+/// The row as it would be with this patch, as far as pools are concerned.
+fn patched(row: &ProviderRow, patch: &ProviderPatch) -> ProviderRow {
+    ProviderRow {
+        name: patch.name.clone().unwrap_or_else(|| row.name.clone()),
+        enabled: patch.enabled.unwrap_or(row.enabled),
+        settings: patch.settings.clone().unwrap_or_else(|| row.settings.clone()),
+        ..row.clone()
+    }
+}
+
+/// What signing in has stored about an account stays when an admin replaces its settings and leaves that out.
+fn keep_own_settings(row: &ProviderRow, patch: &mut ProviderPatch) {
+    let Some(settings) = patch.settings.as_mut().filter(|_| row.provider_type == CHATGPT) else { return };
+    for key in OWN_SETTINGS {
+        if let Some(value) = row.settings.get(key) {
+            settings.entry(key).or_insert_with(|| value.clone());
+        }
+    }
 }
 
 fn admin(caller: &Caller) -> Result<()> {

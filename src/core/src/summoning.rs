@@ -5,6 +5,7 @@ mod writer;
 
 use crate::{
     context_files::{self, IDENTITY, SOUL, USER_PREDEFINED},
+    pools::Routes,
     providers::Registry,
     runs::engine::model_of,
     settings::TenantSettings,
@@ -44,6 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Summoner {
     pub store: Arc<dyn AgentStore>,
     pub registry: Arc<Registry>,
+    pub routes: Arc<Routes>,
     pub settings: Arc<TenantSettings>,
     pub tracer: Tracer,
     pub bus: Arc<dyn EventBus>,
@@ -114,6 +116,7 @@ impl Summoner {
         let settings = self.settings.of(agent.tenant_id).await?;
         let wanted = if agent.provider.is_empty() { &settings.agents.provider } else { &agent.provider };
         let provider = self.registry.choose(agent.tenant_id, wanted);
+        let provider = self.routes.of(agent.tenant_id, wanted, agent, provider).await;
         provider.ok_or_else(|| Error::new(ErrorKind::Unavailable, message::no_providers(&agent.agent_key)))
     }
 

@@ -9,8 +9,10 @@ use chrono::{DateTime, Utc};
 use goclaw_ports::{
     AgentId, JsonObject, Result, SpanId, TenantId, TraceId,
     clock::{Clock, Ids},
-    traces::{CostFilter, Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
+    llm::Routing,
+    traces::{CostFilter, ROUTING, Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
 };
+use serde_json::json;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -256,6 +258,15 @@ impl RunTrace {
             tracing::error!(%error, "the end of a trace could not be stored");
         }
     }
+}
+
+/// Notes how a call found its account.
+pub(crate) fn note_routing(span: &mut Span, routing: &Routing) {
+    let served = [&routing.serving_provider, &routing.selected_provider].into_iter().find(|name| !name.is_empty());
+    if let Some(name) = served {
+        span.provider.clone_from(name);
+    }
+    span.metadata.insert(ROUTING.to_owned(), json!(routing));
 }
 
 /// A trace that begins now.

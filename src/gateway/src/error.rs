@@ -74,6 +74,8 @@ fn words_for(error: &Error, locale: Locale, request_id: Option<&str>) -> String 
 pub enum ApiError {
     /// A use case refused it, or the request could not be read.
     Failed(Error),
+    /// The same, with a code of its own.
+    Named(Error, &'static str),
     /// There is nothing at this path.
     NoSuchPath,
     /// The path knows other verbs.
@@ -91,7 +93,7 @@ impl From<Error> for ApiError {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => error.fmt(f),
+            Self::Failed(error) | Self::Named(error, _) => error.fmt(f),
             other => f.write_str(other.status_code().canonical_reason().unwrap_or_default()),
         }
     }
@@ -102,7 +104,7 @@ impl Apiv2Errors for ApiError {}
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Failed(error) => wire(error.kind).status,
+            Self::Failed(error) | Self::Named(error, _) => wire(error.kind).status,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
@@ -167,13 +169,14 @@ impl ApiError {
     pub(crate) fn render(&self, locale: Locale, shape: Shape, path: &str, request_id: Option<&str>) -> Rendered {
         let (text, code) = match self {
             Self::Failed(error) => (words_for(error, locale, request_id), wire(error.kind).code),
+            Self::Named(error, code) => (words_for(error, locale, request_id), *code),
             Self::NoSuchPath => (i18n::text(locale, &message::no_such_path(path)), "NOT_FOUND"),
             Self::MethodNotAllowed => (i18n::text(locale, &message::method_not_allowed()), "INVALID_REQUEST"),
             Self::UpgradeRequired => (i18n::text(locale, &message::invalid_request("WebSocket upgrade expected")), "INVALID_REQUEST"),
         };
         let status = self.status_code();
         let wait = match self {
-            Self::Failed(error) => error.retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64),
+            Self::Failed(error) | Self::Named(error, _) => error.retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64),
             _ => None,
         };
         match shape {

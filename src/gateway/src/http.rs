@@ -11,6 +11,7 @@ pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod media;
 pub(crate) mod metrics;
+pub(crate) mod oauth;
 pub(crate) mod openapi;
 pub(crate) mod providers;
 pub(crate) mod ready;
@@ -47,6 +48,7 @@ pub(crate) const DOMAINS: &[Domain] = &[
     Domain { routes: responses::ROUTES, examples: responses::EXAMPLES, documented: responses::documented },
     Domain { routes: agents::ROUTES, examples: agents::EXAMPLES, documented: agents::documented },
     Domain { routes: providers::ROUTES, examples: providers::EXAMPLES, documented: providers::documented },
+    Domain { routes: oauth::ROUTES, examples: oauth::EXAMPLES, documented: oauth::documented },
     Domain { routes: tools::ROUTES, examples: tools::EXAMPLES, documented: tools::documented },
     Domain { routes: api_keys::ROUTES, examples: api_keys::EXAMPLES, documented: api_keys::documented },
     Domain { routes: tenants::ROUTES, examples: tenants::EXAMPLES, documented: tenants::documented },
@@ -74,6 +76,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .service(agents::scope())
         .service(tools::scope())
         .service(providers::scope())
+        .service(oauth::scope())
         .service(api_keys::scope())
         .service(tenants::scope())
         .service(tenant_users::scope())

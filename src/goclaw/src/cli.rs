@@ -1,5 +1,6 @@
 //! The command line.
 
+mod accounts;
 mod agents;
 mod api_keys;
 mod backup;
@@ -75,6 +76,9 @@ enum Command {
     /// Keys to the gateway's API
     #[command(subcommand)]
     ApiKeys(api_keys::Command),
+    /// ChatGPT accounts that the gateway is signed in to
+    #[command(subcommand)]
+    Auth(accounts::Command),
     /// Tenants
     #[command(subcommand)]
     Tenants(tenants::Command),
@@ -168,6 +172,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Some(Command::Sessions(command)) => block_on(sessions::run(&config()?, command))?,
         Some(Command::Pairing(command)) => block_on(pairing::run(&config()?, command))?,
         Some(Command::ApiKeys(command)) => block_on(api_keys::run(&config()?, command))?,
+        Some(Command::Auth(command)) => block_on(accounts::run(&config()?, command))?,
         Some(Command::Tenants(command)) => block_on(tenants::run(&config()?, command))?,
         Some(Command::Logs(options)) => block_on(logs::run(&config()?, options))?,
         Some(Command::Keys(command)) => block_on(keys::run(&config()?, command))?,

@@ -71,6 +71,7 @@ pub(super) enum Fault {
 pub struct Answer {
     pub(super) text: String,
     pub(super) thinking: String,
+    pub(super) phase: String,
     pub(super) tools: Vec<ToolUse>,
     pub(super) chunks: usize,
     pub(super) usage: Option<(u64, u64)>,
@@ -88,6 +89,7 @@ impl Answer {
         Self {
             text: text.into(),
             thinking: String::new(),
+            phase: String::new(),
             tools: Vec::new(),
             chunks: 1,
             usage: Some((12, 7)),
@@ -186,6 +188,12 @@ impl Answer {
     #[must_use]
     pub fn thinking(self, thinking: &str) -> Self {
         Self { thinking: thinking.to_owned(), ..self }
+    }
+
+    /// What the Responses API calls this part of the answer.
+    #[must_use]
+    pub fn phase(self, phase: &str) -> Self {
+        Self { phase: phase.to_owned(), ..self }
     }
 
     /// How many pieces the text comes in when it is streamed.

@@ -22,7 +22,11 @@ pub(super) async fn serve(socket: TcpStream, shared: Arc<Shared>) {
     let mut read = BufReader::new(read);
     while let Ok(Some(request)) = read_request(&mut read).await {
         shared.requests.send_modify(|requests| requests.push(request.clone()));
-        let answer = if request.method == "GET" { models_answer(&shared, &request) } else { echoed(shared.take_answer(&request), &request) };
+        let answer = match shared.answer_at(&request) {
+            Some(answer) => answer,
+            None if request.method == "GET" => models_answer(&shared, &request),
+            None => echoed(shared.take_answer(&request), &request),
+        };
         let counted = Open::new(&shared.open);
         match respond(&mut read, &mut write, &request, &answer).await {
             Ok(true) => {}
@@ -158,8 +162,10 @@ async fn read_request(read: &mut Reader) -> io::Result<Option<Request>> {
         read.read_exact(&mut body).await?;
         body
     };
+    let is_form = value_of("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    let form = if is_form { url::form_urlencoded::parse(&body).into_owned().collect() } else { Default::default() };
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    Ok(Some(Request { method, path, headers, body }))
+    Ok(Some(Request { method, path, headers, body, form }))
 }
 
 async fn read_chunks(read: &mut Reader) -> io::Result<Vec<u8>> {

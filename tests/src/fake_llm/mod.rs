@@ -1,10 +1,12 @@
-//! A scripted LLM upstream on loopback: OpenAI chat completions, Anthropic messages, model lists.
+//! A scripted LLM upstream on loopback: OpenAI chat completions and responses, Anthropic messages, model lists, and whatever a test
+//! puts at a path of its own.
 //!
 //! Each question takes the next scripted [`Answer`]; when none is left, a rule or the default answers. Nothing here waits
 //! for time: an answer that has to come slowly waits for its [`Gate`].
 
 mod answer;
 mod exchange;
+mod responses;
 mod wire;
 
 pub use answer::{Answer, Gate, ToolUse};
@@ -12,7 +14,7 @@ pub use answer::{Answer, Gate, ToolUse};
 use crate::within;
 use serde_json::Value;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -37,6 +39,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The JSON body; null if there was none.
     pub body: Value,
+    /// The values of a form that was sent instead.
+    pub form: BTreeMap<String, String>,
 }
 
 impl Request {
@@ -46,10 +50,11 @@ impl Request {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The conversation that was sent.
+    /// The conversation that was sent, or the items of a response's input.
     #[must_use]
     pub fn messages(&self) -> &[Value] {
-        self.body["messages"].as_array().map_or(&[], Vec::as_slice)
+        let key = if self.is_responses() { "input" } else { "messages" };
+        self.body[key].as_array().map_or(&[], Vec::as_slice)
     }
 
     /// The texts of the messages with this role, content parts joined.
@@ -70,6 +75,7 @@ impl Request {
         let mut parts = self.texts_of("system");
         parts.extend(self.texts_of("developer"));
         parts.push(text_of(&self.body["system"]));
+        parts.push(text_of(&self.body["instructions"]));
         parts.concat()
     }
 
@@ -90,12 +96,24 @@ impl Request {
     /// [`FakeLlm::questions`] leave such questions out.
     #[must_use]
     pub fn asks_for_title(&self) -> bool {
+        if self.is_responses() {
+            return self.last_user_text().starts_with("<message>\n");
+        }
         let limit = if self.body["max_tokens"].is_null() { &self.body["max_completion_tokens"] } else { &self.body["max_tokens"] };
         limit == 50 && self.last_user_text() != "hi"
     }
 
     fn is_question(&self) -> bool {
-        self.method == "POST" && !self.asks_for_title()
+        self.method == "POST" && self.form.is_empty() && !self.asks_for_title()
+    }
+
+    fn is_responses(&self) -> bool {
+        self.path.ends_with("/codex/responses")
+    }
+
+    /// The path without the query.
+    fn place(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
     }
 
     fn is_anthropic(&self) -> bool {
@@ -117,6 +135,7 @@ struct Script {
     rule: Option<Rule>,
     default: Option<Answer>,
     models: Option<Answer>,
+    places: Vec<(String, Rule)>,
 }
 
 struct Shared {
@@ -129,6 +148,11 @@ struct Shared {
 impl Shared {
     fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().expect("no test holds the script while it panics")
+    }
+
+    /// What a test put at the request's path.
+    fn answer_at(&self, request: &Request) -> Option<Answer> {
+        self.script().places.iter().rev().find(|(place, _)| request.place().ends_with(place)).and_then(|(_, rule)| rule(request))
     }
 
     fn take_answer(&self, request: &Request) -> Answer {
@@ -178,7 +202,13 @@ impl FakeLlm {
         Self { address, shared, _alive: alive }
     }
 
-    /// The base URL, for both protocols.
+    /// How many requests there were whose path ends like this.
+    #[must_use]
+    pub fn count_at(&self, place: &str) -> usize {
+        self.shared.requests.borrow().iter().filter(|request| request.place().ends_with(place)).count()
+    }
+
+    /// The base URL, for all protocols.
     #[must_use]
     pub fn base(&self) -> String {
         format!("http://{}/v1", self.address)
@@ -199,6 +229,13 @@ impl FakeLlm {
     /// Asks `rule` for an answer when nothing is scripted.
     pub fn on(&self, rule: impl Fn(&Request) -> Option<Answer> + Send + 'static) -> &Self {
         self.shared.script().rule = Some(Box::new(rule));
+        self
+    }
+
+    /// Asks `rule` for the answers to requests whose path ends like this. The last rule of a path counts; where it says nothing, the
+    /// request is answered as any other.
+    pub fn at(&self, place: &str, rule: impl Fn(&Request) -> Option<Answer> + Send + 'static) -> &Self {
+        self.shared.script().places.push((place.to_owned(), Box::new(rule)));
         self
     }
 

@@ -1,6 +1,6 @@
 //! How answers look on the wire of each protocol.
 
-use super::{Answer, Request, answer::Fault};
+use super::{Answer, Request, answer::Fault, responses};
 use serde_json::{Value, json};
 
 /// A piece of a streamed answer.
@@ -18,7 +18,11 @@ pub(super) fn document(request: &Request, answer: &Answer) -> String {
 
 /// The answer as a stream of server-sent events. With a fault, it ends where the fault begins.
 pub(super) fn stream(request: &Request, answer: &Answer) -> Vec<Piece> {
-    if request.is_anthropic() { anthropic_stream(request, answer) } else { openai_stream(request, answer) }
+    match request {
+        request if request.is_responses() => responses::stream(answer),
+        request if request.is_anthropic() => anthropic_stream(request, answer),
+        request => openai_stream(request, answer),
+    }
 }
 
 /// The models that the upstream offers.
@@ -160,7 +164,7 @@ fn anthropic_stream(request: &Request, answer: &Answer) -> Vec<Piece> {
     pieces
 }
 
-fn halves(text: &str) -> Vec<String> {
+pub(super) fn halves(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     chars.chunks(chars.len().div_ceil(2).max(1)).map(|half| half.iter().collect()).collect()
 }

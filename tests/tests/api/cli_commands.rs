@@ -27,6 +27,8 @@ const NEED_A_GATEWAY: &[&str] = &[
     "api-keys list",
     "api-keys create --name ci --scope operator.read",
     "api-keys revoke 0192f0c1-2345-7000-8000-000000000000 --yes",
+    "auth status",
+    "auth logout",
     "tenants list",
     "tenants create --name Acme --slug acme",
     "logs",

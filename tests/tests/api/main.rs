@@ -31,6 +31,7 @@ macro_rules! assert_snapshot {
 }
 
 mod access;
+mod accounts;
 mod activity;
 mod agent_instances;
 mod agent_shares;
@@ -41,6 +42,7 @@ mod budgets;
 mod chat;
 mod chat_inject;
 mod chat_stream;
+mod chatgpt;
 mod cli;
 mod cli_backup;
 mod cli_commands;
@@ -60,10 +62,12 @@ mod logs;
 mod loops;
 mod media;
 mod metrics;
+mod oauth;
 mod onboarding;
 mod openapi;
 mod pairing;
 mod platform;
+mod pools;
 mod providers;
 mod rate_limits;
 mod replicas;

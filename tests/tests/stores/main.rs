@@ -43,6 +43,7 @@ mod config_permissions;
 mod database;
 mod heartbeats;
 mod links;
+mod locks;
 mod members;
 mod pairing;
 mod providers;

@@ -38,6 +38,21 @@ on_both_databases! {
         assert_eq!(names, ["alpha", "alpha-2", "beta", "gamma"]);
     }
 
+    async fn single_settings_are_set_beside_those_that_are_there(db) {
+        let tenant = db.tenant("a").await;
+        let before = ProviderRow { settings: object(json!({"keep": {"deep": [1]}, "change": 1})), ..provider(tenant, "openai") };
+        db.stores.providers.insert(tenant, &before).await.unwrap();
+        let set = ProviderPatch { set: object(json!({"change": "2", "new": null})), enabled: Some(false), ..ProviderPatch::default() };
+        let after = db.stores.providers.update(tenant, before.id, &set, at(5)).await.unwrap().unwrap();
+        assert_eq!(after, ProviderRow { settings: object(json!({"keep": {"deep": [1]}, "change": "2", "new": null})), enabled: false, updated_at: at(5), ..before.clone() });
+        let both = ProviderPatch { settings: Some(object(json!({"a": 1}))), set: object(json!({"b": 2})), ..ProviderPatch::default() };
+        let after = db.stores.providers.update(tenant, before.id, &both, at(6)).await.unwrap().unwrap();
+        assert_eq!(after.settings, object(json!({"a": 1, "b": 2})));
+        let other = db.tenant("b").await;
+        assert_eq!(db.stores.providers.update(other, before.id, &set, at(7)).await.unwrap(), None);
+        assert_eq!(db.stores.providers.find(tenant, before.id).await.unwrap(), Some(after));
+    }
+
     async fn a_name_can_be_taken_once_in_a_tenant(db) {
         let (a, b) = (db.tenant("a").await, db.tenant("b").await);
         let first = provider(a, "openai");
@@ -61,6 +76,7 @@ on_both_databases! {
             api_key: Some(Sealed("x1:other".into())),
             enabled: Some(false),
             settings: Some(JsonObject::new()),
+            set: JsonObject::new(),
         };
         let after = db.stores.providers.update(tenant, before.id, &patch, at(6)).await.unwrap().unwrap();
         let expected = ProviderRow {

@@ -31,6 +31,7 @@ async fn texts(db: &TestDatabase, tenant: goclaw_ports::TenantId, key: &str) -> 
 fn full_message() -> ChatMessage {
     ChatMessage {
         thinking: "hm 🦀".into(),
+        phase: "commentary".into(),
         tool_calls: vec![
             ToolCall {
                 id: "call_1".into(),

@@ -1,6 +1,7 @@
 use goclaw_ports::{
     AgentId, TenantId, TraceId,
-    traces::{CostFilter, CostRow, Span, Trace, TraceEnd, TraceFilter, TraceStatus},
+    llm::Routing,
+    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, ROUTING, Span, Trace, TraceEnd, TraceFilter, TraceStatus},
 };
 use goclaw_tests::{
     TestDatabase,
@@ -23,6 +24,46 @@ async fn started(db: &TestDatabase, tenant: TenantId) -> Trace {
 }
 
 on_both_databases! {
+    async fn calls_of_models_are_found_by_their_providers(db) {
+        let (tenant, other) = (db.tenant("a").await, db.tenant("b").await);
+        let (fox, owl) = (db.agent(tenant, "fox").await, db.agent(tenant, "owl").await);
+        let of = |agent: AgentId, second: i64| Trace { agent_id: Some(agent), start_time: at(second), created_at: at(second), ..trace() };
+        let (old, new, owls) = (of(fox.id, 1), of(fox.id, 10), of(owl.id, 20));
+        let child = Trace { parent_trace_id: Some(new.id), ..of(fox.id, 30) };
+        for trace in [&old, &new, &owls, &child] {
+            db.stores.traces.insert(tenant, trace).await.unwrap();
+        }
+        let call = |trace: &Trace, provider: &str, second: i64| Span {
+            provider: provider.into(), model: "m".into(), agent_id: trace.agent_id, start_time: at(second), duration_ms: Some(7), status: TraceStatus::Error, ..span(tenant, trace.id, "llm_call")
+        };
+        let routed = Routing { selected_provider: "a".into(), serving_provider: "b".into(), attempt_count: 2, ..Routing::default() };
+        let metadata = goclaw_tests::fixtures::object(serde_json::json!({ROUTING: routed}));
+        let with_routing = Span { metadata, status: TraceStatus::Completed, ..call(&new, "elsewhere", 11) };
+        let spans = [
+            call(&old, "a", 1), with_routing.clone(), call(&new, "other", 12), call(&owls, "a", 21), call(&child, "a", 31),
+            Span { span_type: "tool_call".into(), ..call(&new, "a", 13) },
+        ];
+        db.stores.traces.put_spans(tenant, &spans).await.unwrap();
+        let found = async |providers: &[&str], agent_id, since, limit| {
+            let filter = LlmCallFilter { providers: providers.iter().map(|name| (*name).to_owned()).collect(), agent_id, since, limit };
+            let calls = db.stores.traces.llm_calls(tenant, &filter).await.unwrap();
+            calls.into_iter().map(|call| (call.start_time - at(0)).num_seconds()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&["a"], None, None, 10).await, [21, 11, 1], "the newest first; neither tools nor runs of runs");
+        assert_eq!(found(&["b"], None, None, 10).await, [11], "the one that answered counts");
+        assert_eq!(found(&["a", "other"], Some(fox.id), None, 10).await, [12, 11, 1]);
+        assert_eq!(found(&["a"], None, Some(at(10)), 10).await, [21, 11]);
+        assert_eq!(found(&["a"], None, None, 1).await, [21]);
+        assert!(found(&[], None, None, 10).await.is_empty());
+        let filter = LlmCallFilter { providers: vec!["b".into()], limit: 10, ..LlmCallFilter::default() };
+        let expected = LlmCall {
+            span_id: with_routing.id, trace_id: new.id, agent_id: Some(fox.id), start_time: at(11), status: TraceStatus::Completed, duration_ms: Some(7),
+            provider: "elsewhere".into(), model: "m".into(), routing: Some(routed),
+        };
+        assert_eq!(db.stores.traces.llm_calls(tenant, &filter).await.unwrap(), [expected]);
+        assert!(db.stores.traces.llm_calls(other, &filter).await.unwrap().is_empty());
+    }
+
     async fn a_trace_comes_back_as_it_was_stored(db) {
         let tenant = db.tenant("a").await;
         let fox = db.agent(tenant, "fox").await;

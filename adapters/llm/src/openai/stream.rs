@@ -236,6 +236,7 @@ impl OpenAiDecoder {
         ChatResponse {
             content: std::mem::take(&mut self.content),
             thinking: std::mem::take(&mut self.thinking),
+            phase: String::new(),
             finish_reason: match finish.as_str() {
                 "length" | "max_tokens" => FinishReason::Length,
                 _ if !tool_calls.is_empty() => FinishReason::ToolCalls,

@@ -6,10 +6,13 @@ use crate::{
     schema::{spans, traces},
 };
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
+use diesel::{
+    prelude::*,
+    sql_types::{BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+};
 use goclaw_ports::{
     AgentId, Result, SpanId, TenantId, TraceId,
-    traces::{Span, Trace, TraceStatus},
+    traces::{LlmCall, Span, Trace, TraceStatus},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -196,6 +199,44 @@ impl SpanRow {
             metadata: decode(self.metadata)?,
             tenant_id: TenantId(self.tenant_id),
             created_at: self.created_at,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+pub(super) struct LlmCallRow {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    trace_id: Uuid,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    agent_id: Option<Uuid>,
+    #[diesel(sql_type = Timestamptz)]
+    start_time: DateTime<Utc>,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    duration_ms: Option<i64>,
+    #[diesel(sql_type = Text)]
+    provider: String,
+    #[diesel(sql_type = Text)]
+    model: String,
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    routing: Option<Value>,
+}
+
+impl LlmCallRow {
+    pub(super) fn call(self) -> Result<LlmCall> {
+        Ok(LlmCall {
+            span_id: SpanId(self.id),
+            trace_id: TraceId(self.trace_id),
+            agent_id: self.agent_id.map(AgentId),
+            start_time: self.start_time,
+            status: TraceStatus::parse(&self.status).ok_or_else(|| corrupt("spans.status", &self.status))?,
+            duration_ms: self.duration_ms,
+            provider: self.provider,
+            model: self.model,
+            routing: self.routing.map(decode).transpose()?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::values::{Columns, Json, Text, Time};
 use goclaw_ports::{
     TenantId,
-    traces::{Span, Trace, TraceStatus},
+    traces::{LlmCall, Span, Trace, TraceStatus},
 };
 use rusqlite::{Connection, Row, named_params};
 
@@ -64,6 +64,20 @@ pub(super) fn span(row: &Row<'_>) -> rusqlite::Result<Span> {
         metadata: row.json("metadata")?,
         tenant_id: row.id("tenant_id")?,
         created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn llm_call(row: &Row<'_>) -> rusqlite::Result<LlmCall> {
+    Ok(LlmCall {
+        span_id: row.id("id")?,
+        trace_id: row.id("trace_id")?,
+        agent_id: row.optional_id("agent_id")?,
+        start_time: row.time("start_time")?,
+        status: row.named("status", TraceStatus::parse)?,
+        duration_ms: row.get("duration_ms")?,
+        provider: row.get("provider")?,
+        model: row.get("model")?,
+        routing: row.optional_json("routing")?,
     })
 }
 

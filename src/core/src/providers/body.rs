@@ -129,6 +129,7 @@ impl NewProvider {
             api_key: None,
             enabled: Some(self.enabled),
             settings: Some(settings_of(self.settings.clone())),
+            set: JsonObject::new(),
         }
     }
 }
@@ -153,9 +154,16 @@ impl ProviderUpdate {
             api_key: None,
             enabled: self.enabled,
             settings: self.settings,
+            set: JsonObject::new(),
         };
         Ok((patch, key))
     }
+}
+
+/// Refuses what an account cannot be signed in to with.
+pub(crate) fn check_account(display_name: &str, api_base: &str, factory: &dyn ProviderFactory) -> Result<()> {
+    check_display_name(display_name)?;
+    if api_base.is_empty() { Ok(()) } else { factory.check_base(api_base) }
 }
 
 fn check_name(name: &str) -> Result<()> {

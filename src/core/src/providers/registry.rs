@@ -1,9 +1,12 @@
 //! The providers that can be asked, by tenant and name.
 
-use crate::presets;
+use crate::{
+    oauth::{CHATGPT, Tokens},
+    presets,
+};
 use goclaw_ports::{
     Error, JsonObject, Result, TenantId,
-    llm::{Provider, ProviderFactory, ProviderSpec},
+    llm::{Credentials, Provider, ProviderFactory, ProviderSpec},
     message,
     providers::ProviderRow,
 };
@@ -33,6 +36,7 @@ type ByName = BTreeMap<String, Arc<dyn Provider>>;
 /// The providers that can be asked. A name is looked up in the tenant first, then in master.
 pub struct Registry {
     factory: Arc<dyn ProviderFactory>,
+    tokens: Arc<Tokens>,
     configured: RwLock<Configured>,
     stored: RwLock<HashMap<TenantId, ByName>>,
 }
@@ -48,8 +52,8 @@ struct Configured {
 
 impl Registry {
     /// Starts with the operator's providers, which belong to the master tenant.
-    pub fn new(factory: Arc<dyn ProviderFactory>, configured: Vec<ConfiguredProvider>) -> Self {
-        let registry = Self { factory, configured: RwLock::default(), stored: RwLock::default() };
+    pub(crate) fn new(factory: Arc<dyn ProviderFactory>, tokens: Arc<Tokens>, configured: Vec<ConfiguredProvider>) -> Self {
+        let registry = Self { factory, tokens, configured: RwLock::default(), stored: RwLock::default() };
         registry.configure(configured);
         registry
     }
@@ -71,6 +75,7 @@ impl Registry {
                 name: provider.name,
                 provider_type: provider.provider_type,
                 api_key: provider.api_key,
+                credentials: None,
                 trusted: true,
                 settings: JsonObject::new(),
             };
@@ -102,11 +107,14 @@ impl Registry {
             ("", None) => (preset.map(|preset| preset.api_base).unwrap_or_default().to_owned(), true),
             (base, _) => (base.to_owned(), false),
         };
+        let is_account = row.provider_type == CHATGPT;
         self.factory.build(ProviderSpec {
             name: row.name.clone(),
             provider_type: row.provider_type.clone(),
             api_base,
-            api_key,
+            // An account's token is asked for at each call: it expires.
+            api_key: api_key.filter(|_| !is_account),
+            credentials: is_account.then(|| Arc::new(self.tokens.account(row.tenant_id, &row.name)) as Arc<dyn Credentials>),
             default_model: preset.map(|preset| preset.default_model).unwrap_or_default().to_owned(),
             trusted,
             settings: row.settings.clone(),

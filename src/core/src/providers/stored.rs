@@ -3,6 +3,7 @@
 use super::{COLUMN, Registry, TABLE};
 use crate::{
     coherence::{Change, Forget, Kind},
+    oauth::Tokens,
     presets,
 };
 use goclaw_ports::{
@@ -29,6 +30,7 @@ pub struct StoredProviders {
     store: Arc<dyn ProviderStore>,
     sealer: Arc<dyn Sealer>,
     registry: Arc<Registry>,
+    tokens: Arc<Tokens>,
     /// Held from reading a row to registering it, so that what was read earlier never replaces what was read later.
     turn: tokio::sync::Mutex<()>,
     stale: Mutex<Stale>,
@@ -43,8 +45,8 @@ struct Stale {
 }
 
 impl StoredProviders {
-    pub fn new(store: Arc<dyn ProviderStore>, sealer: Arc<dyn Sealer>, registry: Arc<Registry>) -> Arc<Self> {
-        Arc::new(Self { store, sealer, registry, turn: tokio::sync::Mutex::default(), stale: Mutex::default(), noticed: Notify::new() })
+    pub fn new(store: Arc<dyn ProviderStore>, sealer: Arc<dyn Sealer>, registry: Arc<Registry>, tokens: Arc<Tokens>) -> Arc<Self> {
+        Arc::new(Self { store, sealer, registry, tokens, turn: tokio::sync::Mutex::default(), stale: Mutex::default(), noticed: Notify::new() })
     }
 
     /// Makes the registry have what the database has of this name, now; or, if the database does not say, as soon as it does.
@@ -99,6 +101,7 @@ impl StoredProviders {
 
     async fn read_one(&self, tenant: TenantId, name: &str) -> Result<()> {
         let _turn = self.turn.lock().await;
+        self.tokens.forget(tenant, name);
         match self.store.find_by_name(tenant, name).await?.and_then(|row| self.built(&row)) {
             Some(provider) => self.registry.put(tenant, provider),
             None => self.registry.remove(tenant, name),

@@ -4,6 +4,7 @@ use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, onboarding, p
 use crate::{
     context_files::ContextFiles,
     counters, policy,
+    pools::Routes,
     providers::Registry,
     settings::{InjectionAction, Settings, TenantSettings},
     toolbox::{Offer, ToolBox, tool_agent},
@@ -34,6 +35,7 @@ const LOOK_BACK: i64 = 1_000;
 pub(crate) struct Engine {
     pub sessions: Arc<dyn SessionStore>,
     pub registry: Arc<Registry>,
+    pub routes: Arc<Routes>,
     pub tools: Arc<ToolBox>,
     pub files: Arc<ContextFiles>,
     pub tracer: Tracer,
@@ -181,7 +183,8 @@ impl Engine {
         let (end, rest) = match ended {
             Some(Ok(answer)) => {
                 let (stored, content) = finished(&prepared, &answer);
-                (Ok(content), Some(ChatMessage { thinking: spoken.thinking.clone(), ..ChatMessage::new(MessageRole::Assistant, stored) }))
+                let said = ChatMessage::new(MessageRole::Assistant, stored);
+                (Ok(content), Some(ChatMessage { thinking: spoken.thinking.clone(), phase: spoken.phase.clone(), ..said }))
             }
             Some(Err(error)) => (Err(Some(error)), partial(&spoken.text)),
             None => (Err(None), partial(&spoken.text)),
@@ -227,6 +230,7 @@ impl Engine {
         let (caller, agent) = (&request.caller, &request.agent);
         let wanted = [&request.options.provider, &agent.provider].into_iter().find(|name| !name.is_empty()).unwrap_or(&settings.agents.provider);
         let provider = self.registry.choose(caller.tenant, wanted);
+        let provider = self.routes.of(caller.tenant, wanted, agent, provider).await;
         let provider = provider.ok_or_else(|| Error::new(ErrorKind::Unavailable, message::no_providers(&agent.agent_key)))?;
         let directory = workspace::of_agent(&settings, caller.tenant, &caller.tenant_slug, agent).join(workspace::segment(&request.origin.channel));
         let first = directory.to_string_lossy();

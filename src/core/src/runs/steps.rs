@@ -10,11 +10,15 @@ use super::{
     loops::{LoopDetector, Verdict},
     sanitise::{self, ThoughtFilter},
 };
-use crate::{counters, prune, settings::Settings, traces::RunTrace};
+use crate::{
+    counters, prune,
+    settings::Settings,
+    traces::{RunTrace, note_routing},
+};
 use futures_util::{StreamExt, stream};
 use goclaw_ports::{
     Error, ErrorKind, Result,
-    llm::{ChatEvent, ChatRequest, ChatResponse, FinishReason, LlmError, ToolDefinition, Usage},
+    llm::{ChatEvent, ChatRequest, ChatResponse, FinishReason, LlmError, Routing, ToolDefinition, Usage},
     sessions::{ChatMessage, MessageRole, SessionDelta, ToolCall},
     tools::{MediaResult, ToolContext, ToolEffect, ToolResult},
     traces::Span,
@@ -41,6 +45,8 @@ pub(crate) struct Steps<'a> {
     loops: LoopDetector,
     calls_made: u32,
     budget: Budget,
+    /// How the question under way found the account that answers it.
+    routing: Option<Routing>,
     /// A step on its way into the store: it gets there even if the run is cancelled meanwhile.
     storing: Option<JoinHandle<Result<()>>>,
 }
@@ -52,6 +58,8 @@ pub(crate) struct Spoken {
     pub text: String,
     /// The thought behind the last answer.
     pub thinking: String,
+    /// What the provider calls the last answer in the course of its own.
+    pub phase: String,
     /// A step whose tools are still at work, and the results so far.
     pub unstored: Vec<ChatMessage>,
     /// What all calls took.
@@ -73,6 +81,7 @@ impl<'a> Steps<'a> {
             loops: LoopDetector::default(),
             calls_made: 0,
             budget: Budget::default(),
+            routing: None,
             storing: None,
         }
     }
@@ -125,13 +134,14 @@ impl<'a> Steps<'a> {
             }
             cut_off = 0;
             self.spoken.thinking.clone_from(&response.thinking);
+            self.spoken.phase.clone_from(&response.phase);
             if response.tool_calls.is_empty() || iteration == last {
                 let injected = self.run.drain_or_close_inbox();
                 if injected.is_empty() || iteration == last {
                     self.spoken.text.clear();
                     return Ok(or_notice(response.content, if iteration == last { "I used up all steps of this run before I was done." } else { "" }));
                 }
-                let said = ChatMessage::new(MessageRole::Assistant, sanitise::sanitised(&response.content));
+                let said = ChatMessage { phase: response.phase, ..ChatMessage::new(MessageRole::Assistant, sanitise::sanitised(&response.content)) };
                 self.spoken.text.clear();
                 self.store(vec![said.clone()]).await?;
                 self.messages.push(said);
@@ -167,7 +177,11 @@ impl<'a> Steps<'a> {
             stream: request.stream,
         };
         let started = std::time::Instant::now();
+        self.routing = None;
         let answer = self.listen(asked).await;
+        if let Some(routing) = self.routing.take() {
+            note_routing(&mut span, &routing);
+        }
         counters::llm_call(provider.provider_type(), answer.is_ok(), started.elapsed());
         match answer {
             Ok(response) => {
@@ -201,6 +215,7 @@ impl<'a> Steps<'a> {
                     let payload = json!({"attempt": attempt.to_string(), "maxAttempts": max_attempts.to_string(), "error": error});
                     self.emitter.event("run.retrying", Some(payload));
                 }
+                ChatEvent::Routed(routing) => self.routing = Some(*routing),
                 ChatEvent::Done(response) => {
                     let (text, thought) = if streamed { filter.finish() } else { (sanitise::sanitised(&response.content), response.thinking.clone()) };
                     self.say(&text, &thought).await;
@@ -242,6 +257,7 @@ impl<'a> Steps<'a> {
         let calls = response.tool_calls;
         let step = ChatMessage {
             thinking: response.thinking,
+            phase: response.phase,
             tool_calls: calls.clone(),
             created_at: Some(self.engine.clock.now()),
             raw: response.raw,
@@ -379,7 +395,7 @@ impl<'a> Steps<'a> {
         *self.spoken.usage.get_or_insert_default() += usage;
         span.input_tokens = Some(usage.prompt_tokens);
         span.output_tokens = Some(usage.completion_tokens);
-        span.total_cost = crate::pricing::cost(&settings.pricing, provider.name(), provider.provider_type(), model, usage);
+        span.total_cost = crate::pricing::cost(&settings.pricing, &span.provider, provider.provider_type(), model, usage);
         let counts = [
             ("cache_creation_tokens", usage.cache_creation_tokens),
             ("cache_read_tokens", usage.cache_read_tokens),

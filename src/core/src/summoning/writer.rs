@@ -5,7 +5,7 @@ use crate::{
     context_files::{IDENTITY, SOUL},
     counters, pricing,
     settings::Settings,
-    traces::RunTrace,
+    traces::{RunTrace, note_routing},
 };
 use futures_util::StreamExt;
 use goclaw_ports::{
@@ -144,13 +144,14 @@ impl Writer {
                     counters::llm_retry(self.provider.provider_type());
                     said.clear();
                 }
+                ChatEvent::Routed(routing) => note_routing(span, &routing),
                 ChatEvent::Done(response) => {
                     *said = response.content;
                     span.finish_reason = response.finish_reason.as_str().into();
                     if let Some(usage) = response.usage {
                         counters::llm_tokens(self.provider.provider_type(), usage);
                         (span.input_tokens, span.output_tokens) = (Some(usage.prompt_tokens), Some(usage.completion_tokens));
-                        span.total_cost = pricing::cost(&self.settings.pricing, self.provider.name(), self.provider.provider_type(), &self.model, usage);
+                        span.total_cost = pricing::cost(&self.settings.pricing, &span.provider, self.provider.provider_type(), &self.model, usage);
                     }
                     return Ok(());
                 }

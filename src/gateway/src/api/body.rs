@@ -40,7 +40,7 @@ impl<T, const LIMIT: usize> Apiv2Schema for ApiJson<T, LIMIT> {}
 
 impl<T: JsonSchema, const LIMIT: usize> OperationModifier for ApiJson<T, LIMIT> {
     fn update_parameter(operation: &mut DefaultOperationRaw) {
-        body_parameter::<T>(operation);
+        body_parameter::<T>(operation, true);
     }
     fn update_response(operation: &mut DefaultOperationRaw) {
         answer(operation, "200", "OK", Some(reference::<T>()));
@@ -62,6 +62,31 @@ impl<T: Serialize, const LIMIT: usize> Responder for ApiJson<T, LIMIT> {
     type Body = BoxBody;
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
         json(StatusCode::OK, &self.0)
+    }
+}
+
+/// A JSON body that may be left out.
+pub struct OptionalJson<T>(pub T);
+
+impl<T> Apiv2Schema for OptionalJson<T> {}
+
+impl<T: JsonSchema> OperationModifier for OptionalJson<T> {
+    fn update_parameter(operation: &mut DefaultOperationRaw) {
+        body_parameter::<T>(operation, false);
+    }
+    fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
+}
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = read(request, payload, SMALL_JSON_LIMIT);
+        Box::pin(async move {
+            let body = body.await?;
+            Ok(Self(if body.trim_ascii().is_empty() { T::default() } else { first_value(&body)? }))
+        })
     }
 }
 
@@ -130,11 +155,11 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> HttpResponse {
     }
 }
 
-fn body_parameter<T: JsonSchema>(operation: &mut DefaultOperationRaw) {
+fn body_parameter<T: JsonSchema>(operation: &mut DefaultOperationRaw, required: bool) {
     operation.parameters.push(Either::Right(Parameter {
         in_: ParameterIn::Body,
         name: "body".to_owned(),
-        required: true,
+        required,
         schema: Some(reference::<T>()),
         ..Parameter::default()
     }));

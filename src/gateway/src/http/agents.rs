@@ -6,13 +6,17 @@ mod summon;
 mod wake;
 
 use crate::{
-    api::{ApiJson, Created, Example, routes},
+    api::{ApiJson, ApiQuery, Created, Example, routes},
     auth::Who,
     error::ApiError,
     gateway::Gateway,
+    http::providers::PoolQuery,
 };
 use actix_web::web;
-use goclaw_core::agents::{AgentUpdate, NewAgent};
+use goclaw_core::{
+    agents::{AgentUpdate, NewAgent},
+    pools::PoolActivity,
+};
 use goclaw_ports::agents::Agent;
 use paperclip::actix::api_v2_operation;
 use schemars::JsonSchema;
@@ -58,6 +62,7 @@ routes! {
         "/{id}/regenerate" { post => summon::regenerate, Admin; }
         "/{id}/resummon" { post => summon::resummon, Admin; }
         "/{id}/wake" { post => wake::wake, Operator; }
+        "/{id}/codex-pool-activity" { get => pool_activity, Viewer; }
         "/{id}/shares" {
             get => shares::list, Viewer;
             post => shares::add, Admin;
@@ -131,4 +136,12 @@ async fn update(who: Who, id: web::Path<String>, body: ApiJson<AgentUpdate>, gat
 async fn remove(who: Who, id: web::Path<String>, gateway: web::Data<Gateway>) -> Result<ApiJson<Changed>, ApiError> {
     gateway.core.agents.delete(&who, &id).await?;
     Ok(CHANGED)
+}
+
+/// How the accounts have fared that answer an agent
+///
+/// Empty if its provider is no ChatGPT account.
+#[api_v2_operation(tags("Agents"), operation_id = "agents_pool_activity")]
+async fn pool_activity(who: Who, id: web::Path<String>, query: ApiQuery<PoolQuery>, gateway: web::Data<Gateway>) -> Result<ApiJson<PoolActivity>, ApiError> {
+    Ok(ApiJson(gateway.core.pools.of_agent(&who, &id, query.limit()).await?))
 }

@@ -1,13 +1,16 @@
 //! LLM providers.
 
 use crate::{
-    api::{ApiJson, Created, Example, SMALL_JSON_LIMIT, routes},
+    api::{ApiJson, ApiQuery, Created, Example, SMALL_JSON_LIMIT, number, routes},
     auth::Who,
     error::ApiError,
     gateway::Gateway,
 };
 use actix_web::web;
-use goclaw_core::providers::{NewProvider, ProviderModels, ProviderUpdate, ProviderView, Verification};
+use goclaw_core::{
+    pools::ProviderPoolActivity,
+    providers::{NewProvider, ProviderModels, ProviderUpdate, ProviderView, Verification},
+};
 use paperclip::actix::api_v2_operation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +35,7 @@ routes! {
         }
         "/{id}/models" { get => models, Admin; }
         "/{id}/verify" { post => verify, Admin; }
+        "/{id}/codex-pool-activity" { get => pool_activity, Admin; }
     }
 }
 
@@ -45,8 +49,34 @@ pub struct ProviderList {
 /// What was done.
 #[derive(Serialize, JsonSchema)]
 pub struct Outcome {
-    /// `updated` or `deleted`.
+    /// Always `updated`.
     status: &'static str,
+}
+
+/// What was deleted.
+#[derive(Serialize, JsonSchema)]
+pub struct Deleted {
+    /// Always `deleted`.
+    status: &'static str,
+    /// The owners of pools that still list it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    listed_by: Vec<String>,
+}
+
+/// How many calls to show.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PoolQuery {
+    /// 1 to 50, else 18.
+    #[serde(deserialize_with = "number")]
+    limit: Option<i64>,
+}
+
+impl PoolQuery {
+    /// The limit that holds.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.filter(|limit| (1..=50).contains(limit)).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(18)
+    }
 }
 
 /// Which model to try.
@@ -92,9 +122,9 @@ async fn update(who: Who, id: web::Path<String>, body: ApiJson<ProviderUpdate>, 
 ///
 /// Deleting one that is not there succeeds.
 #[api_v2_operation(tags("Providers"), operation_id = "providers_delete")]
-async fn remove(who: Who, id: web::Path<String>, gateway: web::Data<Gateway>) -> Result<ApiJson<Outcome>, ApiError> {
-    gateway.core.providers.delete(&who, &id).await?;
-    Ok(ApiJson(Outcome { status: "deleted" }))
+async fn remove(who: Who, id: web::Path<String>, gateway: web::Data<Gateway>) -> Result<ApiJson<Deleted>, ApiError> {
+    let listed_by = gateway.core.providers.delete(&who, &id).await?;
+    Ok(ApiJson(Deleted { status: "deleted", listed_by }))
 }
 
 /// List a provider's models
@@ -117,4 +147,17 @@ async fn verify(
 ) -> Result<ApiJson<Verification>, ApiError> {
     let model = body.0.model.unwrap_or_default();
     Ok(ApiJson(gateway.core.providers.verify(&who, &id, &model).await?))
+}
+
+/// How a provider's pool has fared
+///
+/// Over the calls of the last week. Empty for a provider that is no ChatGPT account.
+#[api_v2_operation(tags("Providers"), operation_id = "providers_pool_activity")]
+async fn pool_activity(
+    who: Who,
+    id: web::Path<String>,
+    query: ApiQuery<PoolQuery>,
+    gateway: web::Data<Gateway>,
+) -> Result<ApiJson<ProviderPoolActivity>, ApiError> {
+    Ok(ApiJson(gateway.core.pools.of_provider(&who, &id, query.limit()).await?))
 }

@@ -104,6 +104,7 @@ async fn choose(config: &Config, options: &Options, factory: &dyn ProviderFactor
         provider_type: preset.provider_type.to_owned(),
         api_base: if api_base.is_empty() { preset.api_base.to_owned() } else { api_base.clone() },
         api_key: api_key.clone(),
+        credentials: None,
         default_model: preset.default_model.to_owned(),
         trusted: true,
         settings: JsonObject::new(),

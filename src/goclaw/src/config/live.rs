@@ -23,8 +23,17 @@ use std::{
 use tokio::{runtime::Handle, sync::Mutex};
 
 /// What takes effect only at the next start, besides the edition.
-const AT_THE_NEXT_START: &[&str] =
-    &["data_dir", "agents.defaults.workspace", "gateway.host", "gateway.port", "logging", "telemetry", "updates", "security.allow_private_hosts"];
+const AT_THE_NEXT_START: &[&str] = &[
+    "data_dir",
+    "agents.defaults.workspace",
+    "gateway.host",
+    "gateway.port",
+    "logging",
+    "telemetry",
+    "updates",
+    "providers.chatgpt_oauth",
+    "security.allow_private_hosts",
+];
 
 /// What follows the configuration at once.
 pub struct Followers {

@@ -18,6 +18,7 @@ use goclaw_core::{
     prune::{HardClear, PruneSettings, SoftTrim},
     settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, ToolSettings},
 };
+use goclaw_llm::OAuthOptions;
 use goclaw_tools::{Ask, ExecApproval, FetchPolicy, Security, WebFetchOptions};
 
 impl Config {
@@ -119,6 +120,19 @@ impl Config {
                 })
             })
             .collect()
+    }
+
+    /// Where people sign in to ChatGPT accounts.
+    #[must_use]
+    pub fn oauth(&self) -> OAuthOptions {
+        let section = &self.file.providers.chatgpt_oauth;
+        let given = |text: &Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        let usual = OAuthOptions::default();
+        OAuthOptions {
+            authorize_url: given(&section.authorize_url).unwrap_or(usual.authorize_url),
+            token_url: given(&section.token_url).unwrap_or(usual.token_url),
+            callback_port: section.callback_port.filter(|port| *port > 0).unwrap_or(usual.callback_port),
+        }
     }
 
     /// The private hosts that tools and providers may reach.

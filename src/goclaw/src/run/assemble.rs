@@ -97,6 +97,7 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
     };
 
     let (outbound, factory) = llm(config)?;
+    let (authorization, return_place) = goclaw_llm::oauth(&outbound, config.oauth());
     let exporter = exporter(config, &outbound, &runtime);
     let releases = releases(config, &outbound, &runtime);
     let files = ContextFiles::new(stores.agents.clone(), clock.clone());
@@ -115,6 +116,8 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
         bus,
         limiter,
         factory,
+        authorization,
+        return_place,
         files,
         tools,
         channels: Arc::new(NoChannels),

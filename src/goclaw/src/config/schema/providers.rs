@@ -38,6 +38,18 @@ pub struct Ollama {
     pub api_key: Option<Secret>,
 }
 
+/// Signing in to ChatGPT accounts.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ChatGptOAuth {
+    /// Where people sign in; OpenAI's if absent.
+    pub authorize_url: Option<String>,
+    /// Where tokens are asked for; OpenAI's if absent.
+    pub token_url: Option<String>,
+    /// The port of this machine that browsers come back to; 1455 if absent, which is the only one that OpenAI knows.
+    pub callback_port: Option<u16>,
+}
+
 /// The Claude command line.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -78,6 +90,7 @@ macro_rules! providers {
         pub struct Providers {
             $(pub $key: Provider,)*
             pub ollama: Ollama,
+            pub chatgpt_oauth: ChatGptOAuth,
             pub claude_cli: ClaudeCli,
             pub acp: Acp,
         }

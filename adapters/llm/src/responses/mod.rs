@@ -1,0 +1,115 @@
+//! The dialect of ChatGPT accounts: OpenAI's Responses API. It is streamed always, whether or not the caller wants pieces.
+
+mod request;
+mod stream;
+
+use crate::{
+    chat::{self, Call, Decoder, Reported},
+    models,
+    retry::{RetryPolicy, is_retryable},
+    transport::{Failure, Transport},
+};
+use async_trait::async_trait;
+use goclaw_ports::{
+    JsonObject,
+    llm::{ChatRequest, ChatResponse, ChatStream, LlmError, ModelInfo, Provider, ProviderSpec},
+};
+use reqwest::{
+    RequestBuilder,
+    header::{HeaderValue, USER_AGENT},
+};
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+
+/// The longest wait for what is left of an account's quota.
+const QUOTA_PATIENCE: Duration = Duration::from_secs(12);
+/// How much of it is read, in bytes.
+const QUOTA_LIMIT: usize = 64 * 1024;
+/// The endpoint answers only to clients that it knows.
+const QUOTA_CLIENT: &str = "codex_cli_rs/0.76.0 (Debian 13.0.0; x86_64) WindowsTerminal";
+
+/// A person's account at ChatGPT.
+pub(crate) struct ChatGpt {
+    spec: ProviderSpec,
+    transport: Arc<Transport>,
+}
+
+impl ChatGpt {
+    pub(crate) fn new(spec: ProviderSpec, transport: Arc<Transport>) -> Self {
+        Self { spec, transport }
+    }
+
+    async fn ask_quota(&self) -> Result<Vec<u8>, LlmError> {
+        let transport = self.transport.authorised().await?;
+        let patience = transport.idle.min(QUOTA_PATIENCE);
+        let request = transport.get("wham/usage").header(USER_AGENT, HeaderValue::from_static(QUOTA_CLIENT));
+        let answer = transport.send(request, patience).await.map_err(|failure| failure.error)?;
+        transport.body(answer, QUOTA_LIMIT, patience).await
+    }
+}
+
+#[async_trait]
+impl Provider for ChatGpt {
+    fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    fn provider_type(&self) -> &str {
+        &self.spec.provider_type
+    }
+
+    fn default_model(&self) -> &str {
+        &self.spec.default_model
+    }
+
+    fn chat(&self, request: ChatRequest) -> ChatStream {
+        let model = if request.model.is_empty() { &self.spec.default_model } else { &request.model };
+        chat::chat(Arc::clone(&self.transport), Box::new(ResponsesCall), request::body(&request, model), request.stream, true)
+    }
+
+    async fn models(&self) -> Result<Vec<ModelInfo>, LlmError> {
+        Ok(models::fixed(&self.spec.provider_type).unwrap_or_default())
+    }
+
+    fn settings(&self) -> Option<&JsonObject> {
+        Some(&self.spec.settings)
+    }
+
+    async fn quota(&self) -> Option<Result<Vec<u8>, LlmError>> {
+        let policy = RetryPolicy {
+            attempts: 2,
+            base: Duration::from_millis(400),
+            cap: Duration::from_secs(2),
+            retry_after_cap: Duration::from_secs(2),
+            ..RetryPolicy::default()
+        };
+        let first = self.ask_quota().await;
+        Some(match first {
+            Err(error) if is_retryable(&error) => {
+                tokio::time::sleep(policy.pause(1, error.retry_after, rand::random::<f64>())).await;
+                self.ask_quota().await
+            }
+            outcome => outcome,
+        })
+    }
+}
+
+struct ResponsesCall;
+
+impl Call for ResponsesCall {
+    fn request(&self, transport: &Transport, body: &Value) -> RequestBuilder {
+        transport.post("codex/responses").header("openai-beta", "responses=v1").json(body)
+    }
+
+    fn amend(&self, _: &mut Value, _: &Failure) -> bool {
+        false
+    }
+
+    fn whole(&self, _: &[u8]) -> Result<ChatResponse, Reported> {
+        Err(Reported::new("the answer came in one piece, which was not asked for"))
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(stream::ResponsesDecoder::default())
+    }
+}

@@ -1,0 +1,27 @@
+//! Locks that hold for every process that shares the database.
+
+use crate::{Result, TenantId};
+use async_trait::async_trait;
+use std::any::Any;
+
+/// A lock that is held until this is dropped.
+pub struct Held(#[expect(dead_code, reason = "it is held to be dropped")] Box<dyn Any + Send + Sync>);
+
+impl Held {
+    /// A lock that `held` keeps.
+    #[must_use]
+    pub fn new(held: impl Any + Send + Sync) -> Self {
+        Self(Box::new(held))
+    }
+}
+
+/// Lets one at a time do what must not be done twice at once, such as using a token that is good for one use. They are few and slow:
+/// what can be one statement of a store should be that.
+#[async_trait]
+pub trait Locks: Send + Sync {
+    /// Waits until nobody holds the tenant's lock of this name, and takes it. A process that dies lets go of it.
+    ///
+    /// # Errors
+    /// `Timeout` if it is not free within 45 s.
+    async fn lock(&self, tenant: TenantId, name: &str) -> Result<Held>;
+}
