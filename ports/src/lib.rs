@@ -31,6 +31,7 @@ pub mod roles;
 pub mod sealer;
 pub mod secrets;
 pub mod sessions;
+pub mod speech;
 pub mod stores;
 pub mod system_configs;
 pub mod tenants;

@@ -1,7 +1,7 @@
 //! Language models: what is asked of them and how they answer.
 
 use crate::{
-    JsonObject, Message, Result, message,
+    JsonObject, Message, Result, TenantId, message,
     sessions::{ChatMessage, ToolCall},
 };
 use async_trait::async_trait;
@@ -40,6 +40,17 @@ pub struct ChatRequest {
     pub reasoning_effort: Option<String>,
     /// Whether the answer should come in pieces. Without it, only [`ChatEvent::Done`] comes.
     pub stream: bool,
+    /// The conversation that it belongs to, for providers that keep it themselves; `None` if it stands alone.
+    pub conversation: Option<Conversation>,
+}
+
+/// A conversation, as providers know it that keep it themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Conversation {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The session's key, unique in the tenant.
+    pub session_key: String,
 }
 
 /// Why the model stopped.
@@ -275,6 +286,8 @@ pub trait Provider: Send + Sync {
     async fn quota(&self) -> Option<Result<Vec<u8>, LlmError>> {
         None
     }
+    /// The conversation begins anew: what the provider keeps of it goes. Most keep nothing.
+    async fn forget(&self, _conversation: &Conversation) {}
 }
 
 /// What opens an account that a person has signed in to, for a while.
@@ -294,6 +307,31 @@ pub trait Credentials: Send + Sync {
     /// # Errors
     /// Of kind `Auth` if there is none: somebody has to sign in again.
     async fn bearer(&self) -> Result<Bearer, LlmError>;
+}
+
+/// Who is logged in at a provider's command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CliAccount {
+    /// Whether somebody is.
+    pub logged_in: bool,
+    /// Who; "" if it does not say.
+    pub email: String,
+    /// What they pay for; "" if it does not say.
+    pub subscription_type: String,
+}
+
+/// Claude's command line on this machine.
+#[async_trait]
+pub trait ClaudeCli: Send + Sync {
+    /// Who is logged in at the program: an absolute path, or a name that is looked for.
+    ///
+    /// # Errors
+    /// Why it does not tell, in words.
+    async fn account(&self, program: &str) -> Result<CliAccount, String>;
+    /// Whether there is such a program.
+    fn finds(&self, program: &str) -> bool;
+    /// Whether the gateway runs in a container, which has no login of its own.
+    fn in_container(&self) -> bool;
 }
 
 /// What a provider is made from.

@@ -101,6 +101,8 @@ messages! {
     bad_pool(why) = "error-bad-pool", "invalid request: {why}";
     routing_without_pool(provider) = "error-routing-without-pool", "provider \"{provider}\" has no pool: only primary_first without extra_provider_names is allowed";
     routing_not_the_pool(provider, pool) = "error-routing-not-the-pool", "extra_provider_names must be those of provider \"{provider}\", in its order: {pool}";
+    program_not_found(program) = "error-program-not-found", "program not found: {program}";
+    program_of_operator() = "error-program-of-operator", "only in the master tenant may a provider name a path, arguments or a directory of this machine";
     api_key_required() = "error-api-key-required", "API key is required";
     bad_provider_url(why) = "error-bad-provider-url", "{why}";
     injection_blocked(patterns) = "error-injection-blocked", "the message was blocked: it looks like a prompt injection ({patterns})";
@@ -125,6 +127,9 @@ messages! {
     log_lines_skipped(count) = "log-lines-skipped", "{count} log lines came too fast and were left out";
     log_tail_started(level) = "log-tail-started", "following the log from level {level}";
     run_cancelled() = "error-run-cancelled", "the run was stopped";
+    no_speech_provider() = "error-no-speech-provider", "no text-to-speech provider is configured";
+    speech_not_configured(provider) = "error-speech-not-configured", "the text-to-speech provider {provider} is not configured";
+    speech_failed() = "error-speech-failed", "all tts providers failed";
     link_to_itself() = "error-link-to-itself", "an agent cannot be linked to itself";
     link_to_open(agent) = "error-link-to-open", "{agent} is an open agent: only predefined agents can be the target of a link";
     heartbeat_not_configured(agent) = "error-heartbeat-not-configured", "no heartbeat is configured for {agent}";

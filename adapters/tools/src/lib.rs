@@ -5,15 +5,19 @@
 #![deny(missing_docs)]
 
 mod arguments;
+mod audio;
 mod confine;
 mod datetime;
 mod disk;
 mod exec;
 mod files;
+mod host;
 mod web_fetch;
 
+pub use audio::AudioShelf;
 pub use disk::LocalDisk;
 pub use exec::{Ask, DenyGroup, ExecApproval, ExecOptions, SHELL_DENY_GROUPS, Security};
+pub use host::Host;
 pub use web_fetch::{FetchPolicy, WebFetchOptions};
 
 use goclaw_outbound::Outbound;

@@ -20,6 +20,7 @@ use tokio::{runtime::Handle, sync::Notify, time::sleep};
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// What may be done with the configuration.
+#[derive(Clone)]
 pub struct ConfigurationAccess {
     pub(crate) configuration: Arc<dyn Configuration>,
     pub(crate) system_configs: Arc<SystemConfigs>,

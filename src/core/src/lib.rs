@@ -35,6 +35,7 @@ pub mod redact;
 pub mod runs;
 pub mod sessions;
 pub mod settings;
+pub mod speech;
 mod summoning;
 pub mod system_configs;
 pub mod tenants;
@@ -61,12 +62,13 @@ use goclaw_ports::{
     events::EventBus,
     files::Disk,
     limits::RateLimiter,
-    llm::ProviderFactory,
+    llm::{ClaudeCli, ProviderFactory},
     logs::Logs,
     message,
     oauth::{AuthorizationServer, ReturnPlace},
     releases::Releases,
     sealer::Sealer,
+    speech::{AudioFiles, SpeechProviders},
     stores::Stores,
     tools::Tools,
     traces::TraceExporter,
@@ -83,6 +85,7 @@ use rate::RequestRate;
 use runs::{Runs, engine::Engine};
 use sessions::Sessions;
 use settings::{LiveSettings, TenantSettings};
+use speech::{Speech, SpeechTool, Voice};
 use std::{sync::Arc, time::Duration};
 use summoning::{Summoner, Work};
 use system_configs::SystemConfigs;
@@ -113,6 +116,8 @@ pub struct Parts {
     pub authorization: Arc<dyn AuthorizationServer>,
     /// Where their browsers come back to.
     pub return_place: Arc<dyn ReturnPlace>,
+    /// Claude's command line.
+    pub claude_cli: Arc<dyn ClaudeCli>,
     /// Reads and writes context files; the tools' virtual files.
     pub files: Arc<ContextFiles>,
     /// What models may do.
@@ -121,6 +126,10 @@ pub struct Parts {
     pub channels: Arc<dyn Channels>,
     /// The gateway's disk.
     pub disk: Arc<dyn Disk>,
+    /// Who speaks.
+    pub speech: Arc<dyn SpeechProviders>,
+    /// Keeps what was spoken.
+    pub audio: Arc<dyn AudioFiles>,
     /// The operator's providers.
     pub configured_providers: Vec<ConfiguredProvider>,
     /// What the operator decided.
@@ -181,6 +190,8 @@ pub struct Core {
     pub tools: Arc<ToolBox>,
     /// Files of agents and users.
     pub user_files: Arc<Files>,
+    /// Text to speech.
+    pub speech: Speech,
     /// The installation itself.
     pub platform: Platform,
     /// What the operator decided.
@@ -220,6 +231,9 @@ impl Core {
             mut tools,
             channels,
             disk,
+            claude_cli,
+            speech,
+            audio,
             configured_providers,
             settings,
             configuration,
@@ -296,6 +310,7 @@ impl Core {
             store: stores.providers.clone(),
             sealer,
             factory,
+            claude_cli,
             registry: registry.clone(),
             stored: stored.clone(),
             oauth: oauth.clone(),
@@ -326,6 +341,9 @@ impl Core {
             look: Arc::default(),
         });
         tools.push(Arc::new(HeartbeatTool::new(heartbeats.clone(), config_permissions.clone())));
+        let speaking = Arc::new(tokio::sync::Semaphore::new(crate::speech::AT_ONCE));
+        let voice = Arc::new(Voice { providers: speech, files: audio, runtime: runtime.clone(), speaking });
+        tools.push(Arc::new(SpeechTool::new(voice.clone(), tenant_settings.clone())));
         let toolbox = ToolBox::new(tools, stores.builtin_tools.clone(), agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
         let tools = Arc::new(toolbox);
         let interrupted = message::run_interrupted().to_string();
@@ -343,6 +361,7 @@ impl Core {
             agents: stores.agents.clone(),
             settings: tenant_settings.clone(),
             runs: runs.clone(),
+            registry: registry.clone(),
             audit: audit.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
@@ -377,7 +396,7 @@ impl Core {
             look: heartbeats.look.clone(),
             work: Default::default(),
         });
-        let chat = Chat { engine, agents: agents.clone(), sessions: sessions.clone(), runs: runs.clone(), rate, ids: ids.clone() };
+        let chat = Chat { engine, agents: agents.clone(), sessions: sessions.clone(), runs: runs.clone(), rate: rate.clone(), ids: ids.clone() };
         let platform = Platform {
             stores: stores.clone(),
             settings: settings.clone(),
@@ -435,6 +454,14 @@ impl Core {
         });
         coherence.register(Following::start(configuration.clone(), &runtime));
         let configuration = ConfigurationAccess { configuration, system_configs: system_configs.clone(), coherence: coherence.clone(), audit: audit.clone() };
+        let speech = Speech {
+            voice,
+            settings: tenant_settings.clone(),
+            configuration: configuration.clone(),
+            system_configs: system_configs.clone(),
+            tools: tools.clone(),
+            rate,
+        };
         let links = Links {
             store: stores.links.clone(),
             agents: stores.agents.clone(),
@@ -478,6 +505,7 @@ impl Core {
             chat,
             tools,
             user_files,
+            speech,
             platform,
             settings,
             tenant_settings,

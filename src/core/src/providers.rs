@@ -1,12 +1,14 @@
 //! LLM providers: where models are, who may manage that, and which one answers.
 
 mod body;
+mod programs;
 mod registry;
 mod stored;
 mod verify;
 
 pub(crate) use body::check_account;
 pub use body::{NewProvider, ProviderUpdate, ProviderView};
+pub use programs::CliLogin;
 pub use registry::{ConfiguredProvider, Registry};
 pub(crate) use stored::StoredProviders;
 pub use verify::Verification;
@@ -22,7 +24,7 @@ use crate::{
 use goclaw_ports::{
     Error, JsonObject, ProviderId, Result, TenantId,
     clock::{Clock, Ids},
-    llm::{ModelInfo, ProviderFactory},
+    llm::{ClaudeCli, ModelInfo, ProviderFactory},
     locks::Held,
     message,
     providers::{ProviderPatch, ProviderRow, ProviderStore},
@@ -46,6 +48,7 @@ pub struct Providers {
     pub(crate) store: Arc<dyn ProviderStore>,
     pub(crate) sealer: Arc<dyn Sealer>,
     pub(crate) factory: Arc<dyn ProviderFactory>,
+    pub(crate) claude_cli: Arc<dyn ClaudeCli>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) stored: Arc<StoredProviders>,
     pub(crate) oauth: Arc<OAuth>,
@@ -198,6 +201,9 @@ impl Providers {
         let row = self.row(caller, id).await?;
         if model.is_empty() {
             return Err(Error::required("model"));
+        }
+        if let Some(verification) = self.verify_program(&row, model) {
+            return Ok(verification);
         }
         Ok(verify::verify(self.registry.stored(caller.tenant, &row.name), &row.name, model).await)
     }

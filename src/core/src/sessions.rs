@@ -7,6 +7,7 @@ pub use change::{SessionPatch, SessionPatched};
 use crate::{
     audit::Audit,
     caller::{Access, Caller},
+    providers::Registry,
     runs::Runs,
     settings::TenantSettings,
 };
@@ -39,6 +40,7 @@ pub struct Sessions {
     pub(crate) agents: Arc<dyn AgentStore>,
     pub(crate) settings: Arc<TenantSettings>,
     pub(crate) runs: Arc<Runs>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) audit: Audit,
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) clock: Arc<dyn Clock>,

@@ -6,6 +6,7 @@ pub use tenant::TenantSettings;
 
 use crate::{policy::ToolPolicy, pricing::Price, prune::PruneSettings};
 use arc_swap::ArcSwap;
+use goclaw_ports::speech::SpeechService;
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -27,6 +29,8 @@ pub struct Settings {
     pub agents: AgentDefaults,
     /// Tools, for all agents.
     pub tools: ToolSettings,
+    /// Text to speech.
+    pub speech: SpeechSettings,
     /// Prices by `provider/model` or `model`.
     pub pricing: HashMap<String, Price>,
     /// What this installation is.
@@ -119,6 +123,82 @@ pub struct ToolSettings {
     pub scrub_credentials: bool,
     /// Switches of the shell's deny groups.
     pub shell_deny_groups: BTreeMap<String, bool>,
+}
+
+/// Text to speech.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpeechSettings {
+    /// Who speaks first; `None` for the first that is configured.
+    pub provider: Option<SpeechService>,
+    /// When answers are spoken.
+    pub auto: SpeechAuto,
+    /// Which are spoken.
+    pub mode: SpeechMode,
+    /// The longest text, in characters.
+    pub max_length: usize,
+    /// How long one service may take.
+    pub timeout: Duration,
+}
+
+impl Default for SpeechSettings {
+    fn default() -> Self {
+        Self { provider: None, auto: SpeechAuto::Off, mode: SpeechMode::Final, max_length: 1_500, timeout: Duration::from_secs(30) }
+    }
+}
+
+/// When answers are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpeechAuto {
+    /// Never.
+    Off,
+    /// Always.
+    Always,
+    /// When the message was spoken.
+    Inbound,
+    /// When the agent says so.
+    Tagged,
+}
+
+impl SpeechAuto {
+    /// The mode of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Off, Self::Always, Self::Inbound, Self::Tagged].into_iter().find(|auto| auto.as_str() == name)
+    }
+
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Always => "always",
+            Self::Inbound => "inbound",
+            Self::Tagged => "tagged",
+        }
+    }
+}
+
+/// Which answers are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpeechMode {
+    /// The last of a run.
+    Final,
+    /// All.
+    All,
+}
+
+impl SpeechMode {
+    /// The mode of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "final" => Some(Self::Final),
+            "all" => Some(Self::All),
+            _ => None,
+        }
+    }
 }
 
 /// What this installation is. 0 and `null` mean no limit.

@@ -42,8 +42,17 @@ const CATALOGUE: &[(&str, &str, &str, &str, &str)] = &[
     ("edit", "Edit File", "Replaces an exact piece of text in a file of the workspace.", "filesystem", ""),
     ("list_files", "List Files", "Lists what is in a directory of the workspace.", "filesystem", ""),
     ("exec", "Execute Command", "Runs a shell command in the workspace, within the limits of the safety policy.", "runtime", "Config → Tools → Exec Approval"),
+    ("tts", "Text to Speech", "Speaks a text and attaches the audio to the reply.", "media", "Config → TTS"),
     ("web_fetch", "Web Fetch", "Fetches a public web page and turns it into readable text.", "web", ""),
 ];
+
+/// What a tool cannot do without, for people who look at the catalogue.
+fn requires(tool: &str) -> &'static [&'static str] {
+    match tool {
+        "tts" => &["tts_provider"],
+        _ => &[],
+    }
+}
 
 /// When a session called tools within the last hour.
 type RecentCalls = Arc<Mutex<VecDeque<chrono::DateTime<chrono::Utc>>>>;
@@ -98,7 +107,7 @@ impl ToolBox {
             category: (*category).into(),
             enabled: true,
             settings: JsonObject::new(),
-            requires: vec![],
+            requires: requires(name).iter().map(|what| (*what).to_owned()).collect(),
             metadata: if hint.is_empty() { JsonObject::new() } else { JsonObject::from_iter([("config_hint".to_owned(), (*hint).into())]) },
             created_at: now,
             updated_at: now,

@@ -19,5 +19,6 @@ mod platform;
 mod sessions;
 mod socket;
 mod tenants;
+mod tts;
 
 pub(crate) use socket::service;

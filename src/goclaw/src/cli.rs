@@ -5,6 +5,7 @@ mod agents;
 mod api_keys;
 mod backup;
 mod chat;
+mod claude_hook;
 mod client;
 mod configuration;
 mod doctor;
@@ -102,6 +103,9 @@ enum Command {
     Migrate(migrate::Command),
     /// Bring the installation up to date; running it again does no harm
     Upgrade(migrate::Upgrade),
+    /// Judge whether Claude's command line may use a tool; the gateway's settings for it call this
+    #[command(hide = true)]
+    ClaudeHook(claude_hook::Options),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -181,6 +185,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Some(Command::Doctor { json }) => return block_on(async { Ok(doctor::run(load(), json).await) }),
         Some(Command::Migrate(command)) => block_on(migrate::run(&config()?, command))?,
         Some(Command::Upgrade(options)) => block_on(migrate::upgrade(&config()?, options))?,
+        Some(Command::ClaudeHook(options)) => claude_hook::run(options)?,
         Some(Command::Completions { shell }) => clap_complete::generate(shell, &mut Arguments::command(), "goclaw", &mut io::stdout()),
         Some(Command::Version { json: true }) => {
             print::line(&serde_json::json!({"name": "goclaw", "version": env!("CARGO_PKG_VERSION"), "protocol": PROTOCOL}).to_string())?;
@@ -226,7 +231,7 @@ mod tests {
             if command.get_arguments().any(|argument| argument.get_id() == "json") { vec![] } else { vec![path] }
         }
         let without: Vec<_> = Arguments::command().get_subcommands().flat_map(|command| without(command, "goclaw")).collect();
-        assert_eq!(without, ["goclaw serve", "goclaw onboard", "goclaw completions"]);
+        assert_eq!(without, ["goclaw serve", "goclaw onboard", "goclaw claude-hook", "goclaw completions"]);
     }
 
     #[test]

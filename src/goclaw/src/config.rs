@@ -11,6 +11,7 @@ mod overlay;
 mod schema;
 mod secrets;
 mod settings;
+mod speech;
 mod system_keys;
 mod telemetry;
 pub mod watch;
@@ -239,6 +240,12 @@ impl Config {
     #[must_use]
     pub fn desktop(&self) -> bool {
         self.environment.flag("GOCLAW_DESKTOP")
+    }
+
+    /// The environment of the gateway. Programs get to see a part of it only.
+    #[must_use]
+    pub fn environment_of_process(&self) -> Vec<(String, String)> {
+        self.environment.all()
     }
 
     /// The directories in which programs are looked for.

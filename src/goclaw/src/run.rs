@@ -1,6 +1,7 @@
 //! Running the gateway: which adapter stands behind which port, from the first file to the last signal.
 
 mod assemble;
+mod programs;
 mod releases;
 mod serve;
 mod storage;

@@ -134,6 +134,18 @@ impl Root<'_> {
         written.map(|()| self.absolute(&place.path()))
     }
 
+    /// Whether `path` leads to a file that may be opened this way, or to none yet.
+    pub fn reaches(&self, path: &str, access: Access) -> Result<(), PathError> {
+        match self.walk(path, access)?.stat()? {
+            Some(stat) => match regular(&stat) {
+                // Tools that look may look into directories.
+                Err(PathError::IsDirectory) if access == Access::Read => Ok(()),
+                other => other,
+            },
+            None => Ok(()),
+        }
+    }
+
     fn place_to_write(&self, path: &str, access: Access) -> Result<(Place<'_>, OsString, Option<FileStat>), PathError> {
         if path.ends_with('/') {
             return Err(PathError::IsDirectory);

@@ -1,7 +1,8 @@
 //! What the model reads of a command.
 
-use super::process::{Captured, End, Ended, in_words};
+use super::process::in_words;
 use goclaw_ports::tools::ToolResult;
+use goclaw_process::{Captured, End, Ended};
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -19,8 +20,8 @@ static IMPORTANT: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The answer for a command that ended, at most about `limit` characters long.
 pub fn compose(ended: Ended, limit: usize) -> ToolResult {
-    let mut text = ended.stdout.text();
-    let errors = ended.stderr.text();
+    let mut text = text_of(&ended.stdout);
+    let errors = text_of(&ended.stderr);
     if !errors.is_empty() {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
@@ -45,14 +46,12 @@ pub fn compose(ended: Ended, limit: usize) -> ToolResult {
     }
 }
 
-impl Captured {
-    fn text(&self) -> String {
-        let mut text = String::from_utf8_lossy(&self.kept).into_owned();
-        if self.total > self.kept.len() as u64 {
-            text.push_str(&format!("\n[output truncated: the first {} of {} bytes are kept]\n", self.kept.len(), self.total));
-        }
-        text
+fn text_of(captured: &Captured) -> String {
+    let mut text = String::from_utf8_lossy(&captured.kept).into_owned();
+    if captured.total > captured.kept.len() as u64 {
+        text.push_str(&format!("\n[output truncated: the first {} of {} bytes are kept]\n", captured.kept.len(), captured.total));
     }
+    text
 }
 
 /// The byte at which the character number `chars` of `text` starts.
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn output_beyond_the_capture_is_counted() {
-        assert!(Captured { kept: b"abc".to_vec(), total: 10 }.text().contains("first 3 of 10 bytes"));
+        assert!(text_of(&Captured { kept: b"abc".to_vec(), total: 10 }).contains("first 3 of 10 bytes"));
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use super::patterns::{PATTERNS_OF_GROUPS, SHELL_DENY_GROUPS, expanded};
 use goclaw_ports::tools::ToolContext;
 use regex::Regex;
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     sync::LazyLock,
@@ -71,10 +72,13 @@ fn unquoted(command: &str) -> String {
 
 /// Why `command` must not run in this call, if it must not.
 pub fn check(command: &str, context: &ToolContext, protected: &[PathBuf]) -> Option<Denial> {
+    check_in(command, &context.workspace, &context.shell_deny_groups, protected)
+}
+
+/// Why `command` must not run in `workspace`, if it must not. `groups` switches groups off.
+pub fn check_in(command: &str, workspace: &Path, groups: &BTreeMap<String, bool>, protected: &[PathBuf]) -> Option<Denial> {
     let plain = unquoted(command);
-    let matches = |pattern: &&Pattern| {
-        context.shell_deny_groups.get(pattern.group) != Some(&false) && (pattern.regex.is_match(command) || pattern.regex.is_match(&plain))
-    };
+    let matches = |pattern: &&Pattern| groups.get(pattern.group) != Some(&false) && (pattern.regex.is_match(command) || pattern.regex.is_match(&plain));
     let mut installs = false;
     for pattern in PATTERNS.iter().filter(matches) {
         if pattern.group != INSTALLATION {
@@ -82,7 +86,7 @@ pub fn check(command: &str, context: &ToolContext, protected: &[PathBuf]) -> Opt
         }
         installs = true;
     }
-    if [command, &plain].iter().any(|command| names_protected(command, &context.workspace, protected)) {
+    if [command, &plain].iter().any(|command| names_protected(command, workspace, protected)) {
         return Some(Denial::Path);
     }
     installs.then_some(Denial::Installation)

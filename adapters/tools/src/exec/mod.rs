@@ -2,7 +2,7 @@
 
 mod answer;
 mod approval;
-mod deny;
+pub(crate) mod deny;
 mod patterns;
 mod process;
 
@@ -13,7 +13,7 @@ use crate::{
     arguments::{Arguments, Refusal},
     confine::{Access, PathError, Root},
 };
-use approval::Decision;
+pub(crate) use approval::Decision;
 use async_trait::async_trait;
 use deny::Denial;
 use goclaw_ports::{

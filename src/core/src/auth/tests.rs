@@ -253,6 +253,7 @@ fn settings(token: Option<&str>) -> Settings {
             onboarding: true,
         },
         tools: ToolSettings { policy: ToolPolicy::default(), rate_limit_per_hour: 0, scrub_credentials: true, shell_deny_groups: BTreeMap::new() },
+        speech: Default::default(),
         pricing: HashMap::new(),
         edition: Edition {
             name: "lite".into(),

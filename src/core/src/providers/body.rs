@@ -1,6 +1,6 @@
 //! The bodies of provider requests, checked, and what answers show.
 
-use super::{MASK, settings_of};
+use super::{MASK, programs, settings_of};
 use crate::{agents::is_slug, presets};
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
@@ -102,6 +102,7 @@ impl NewProvider {
         }
         check_display_name(&self.display_name)?;
         check_embedding(self.settings.as_ref())?;
+        programs::check_settings(tenant, &self.provider_type, self.settings.as_ref())?;
         check_base(factory, tenant, &self.provider_type, &self.api_base)
     }
 
@@ -145,6 +146,7 @@ impl ProviderUpdate {
         }
         check_display_name(self.display_name.as_deref().unwrap_or_default())?;
         check_embedding(self.settings.as_ref())?;
+        programs::check_settings(before.tenant_id, &before.provider_type, self.settings.as_ref())?;
         check_base(factory, before.tenant_id, &before.provider_type, self.api_base.as_deref().unwrap_or_default())?;
         let key = self.api_key.filter(|key| !key.is_empty() && key != MASK).map(SecretString::from);
         let patch = ProviderPatch {
@@ -191,9 +193,7 @@ fn check_embedding(settings: Option<&JsonObject>) -> Result<()> {
 fn check_base(factory: &dyn ProviderFactory, tenant: TenantId, provider_type: &str, base: &str) -> Result<()> {
     match provider_type {
         _ if base.is_empty() => Ok(()),
-        "acp" => Ok(()),
-        "claude_cli" if base == "claude" || base.starts_with('/') => Ok(()),
-        "claude_cli" => Err(Error::invalid(message::bad_provider_url("the path must be \"claude\" or absolute"))),
+        "acp" | "claude_cli" => programs::check_program(tenant, provider_type, base),
         // The usual home of Ollama is the machine itself, which is the operator's and no other tenant's.
         "ollama" if tenant == TenantId::MASTER && is_loopback(base) => Ok(()),
         _ => factory.check_base(base),

@@ -6,7 +6,7 @@ use crate::{
 };
 use goclaw_ports::{
     Error, JsonObject, Result, TenantId,
-    llm::{Credentials, Provider, ProviderFactory, ProviderSpec},
+    llm::{Conversation, Credentials, Provider, ProviderFactory, ProviderSpec},
     message,
     providers::ProviderRow,
 };
@@ -29,6 +29,8 @@ pub struct ConfiguredProvider {
     pub api_key: Option<SecretString>,
     /// The model that stands in where none is named; "" for the type's own.
     pub default_model: String,
+    /// More about it, as a row's settings have it.
+    pub settings: JsonObject,
 }
 
 type ByName = BTreeMap<String, Arc<dyn Provider>>;
@@ -77,7 +79,7 @@ impl Registry {
                 api_key: provider.api_key,
                 credentials: None,
                 trusted: true,
-                settings: JsonObject::new(),
+                settings: provider.settings,
             };
             let name = spec.name.clone();
             match self.factory.build(spec) {
@@ -149,6 +151,19 @@ impl Registry {
     pub fn stored(&self, tenant: TenantId, name: &str) -> Option<Arc<dyn Provider>> {
         let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
         stored.get(&tenant)?.get(name).cloned()
+    }
+
+    /// Has the provider of this name forget a conversation of the tenant, if it keeps it itself.
+    pub async fn forget(&self, tenant: TenantId, name: &str, session_key: &str) {
+        let stored = self.stored(tenant, name).or_else(|| self.stored(TenantId::MASTER, name));
+        if let Some(provider) = stored.or_else(|| self.configured(|configured| configured.providers.get(name).cloned())) {
+            provider.forget(&Conversation { tenant, session_key: session_key.to_owned() }).await;
+        }
+    }
+
+    /// The base that the operator set for a type.
+    pub fn base_of(&self, provider_type: &str) -> Option<String> {
+        self.configured(|configured| configured.bases.get(provider_type).cloned())
     }
 
     /// The provider of this name, the tenant's or master's; else the first there is, the tenant's before master's, by name.

@@ -18,7 +18,7 @@ use crate::{
 use futures_util::{StreamExt, stream};
 use goclaw_ports::{
     Error, ErrorKind, Result,
-    llm::{ChatEvent, ChatRequest, ChatResponse, FinishReason, LlmError, Routing, ToolDefinition, Usage},
+    llm::{ChatEvent, ChatRequest, ChatResponse, Conversation, FinishReason, LlmError, Routing, ToolDefinition, Usage},
     sessions::{ChatMessage, MessageRole, SessionDelta, ToolCall},
     tools::{MediaResult, ToolContext, ToolEffect, ToolResult},
     traces::Span,
@@ -175,6 +175,7 @@ impl<'a> Steps<'a> {
             temperature: Some(settings.agents.temperature),
             reasoning_effort: reasoning_effort(&request.agent),
             stream: request.stream,
+            conversation: Some(Conversation { tenant: request.caller.tenant, session_key: request.session_key.clone() }),
         };
         let started = std::time::Instant::now();
         self.routing = None;

@@ -95,6 +95,7 @@ async fn asked(untitled: &Untitled) -> Option<String> {
         temperature: Some(TEMPERATURE),
         reasoning_effort: None,
         stream: false,
+        conversation: None,
     };
     let mut events = untitled.provider.chat(request);
     while let Some(event) = events.next().await {

@@ -2,7 +2,13 @@
 
 use super::Sessions;
 use crate::caller::{Access, Caller};
-use goclaw_ports::{Error, Result, events::Event, message, roles::Role, sessions::SessionDelta};
+use goclaw_ports::{
+    Error, Result,
+    events::Event,
+    message,
+    roles::Role,
+    sessions::{Session, SessionDelta},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -95,10 +101,9 @@ impl Sessions {
     /// `Invalid` without a key.
     pub async fn delete(&self, caller: &Caller, key: &str) -> Result<()> {
         caller.require(Role::Operator, Access::Write, "sessions.delete")?;
-        if !self.changeable(caller, key).await? {
-            return Ok(());
-        }
+        let Some(session) = self.changeable(caller, key).await? else { return Ok(()) };
         self.runs.stop_session(caller.tenant, key).await;
+        self.registry.forget(caller.tenant, &session.provider, key).await;
         if self.store.delete(caller.tenant, key).await? {
             self.audit.record(caller, "session.deleted", "session", key, None).await;
         }
@@ -111,24 +116,23 @@ impl Sessions {
     /// As [`Sessions::delete`].
     pub async fn reset(&self, caller: &Caller, key: &str) -> Result<()> {
         caller.require(Role::Operator, Access::Write, "sessions.reset")?;
-        if !self.changeable(caller, key).await? {
-            return Ok(());
-        }
+        let Some(session) = self.changeable(caller, key).await? else { return Ok(()) };
         self.runs.stop_session(caller.tenant, key).await;
+        self.registry.forget(caller.tenant, &session.provider, key).await;
         if self.store.reset(caller.tenant, key, self.clock.now()).await? {
             self.audit.record(caller, "session.reset", "session", key, None).await;
         }
         Ok(())
     }
 
-    /// Whether there is such a session for the caller to change.
-    async fn changeable(&self, caller: &Caller, key: &str) -> Result<bool> {
+    /// The session that the caller wants to change, if it is there.
+    async fn changeable(&self, caller: &Caller, key: &str) -> Result<Option<Session>> {
         if key.is_empty() {
             return Err(Error::required("key"));
         }
         match self.visible(caller, key).await? {
-            Some(_) => Ok(true),
-            None if caller.is_admin() => Ok(false),
+            Some(session) => Ok(Some(session)),
+            None if caller.is_admin() => Ok(None),
             None => Err(Error::not_found("session", key)),
         }
     }

@@ -1,9 +1,9 @@
 //! What holds for one tenant: the operator's settings, with master's values laid over them, and the tenant's own over those.
 
-use super::{InjectionAction, LiveSettings, Settings};
+use super::{InjectionAction, LiveSettings, Settings, SpeechAuto, SpeechMode};
 use crate::coherence::{Change, Forget, Kind};
 use arc_swap::ArcSwapOption;
-use goclaw_ports::{Result, TenantId, system_configs::SystemConfigStore};
+use goclaw_ports::{Result, TenantId, speech::SpeechService, system_configs::SystemConfigStore};
 use moka::sync::Cache;
 use std::{
     sync::{
@@ -19,6 +19,8 @@ const CAPACITY: u64 = 10_000;
 const TTL: Duration = Duration::from_secs(300);
 /// The profiles that `tools.profile` may name.
 const PROFILES: [&str; 4] = ["minimal", "coding", "messaging", "full"];
+/// The longest text that may be spoken, in characters: the configuration's own bound.
+const MAX_SPOKEN: usize = 1_000_000;
 /// How often a run may call the model, at most.
 const MAX_ITERATIONS: i32 = 1_000;
 
@@ -135,6 +137,16 @@ fn lay_over(settings: &mut Settings, key: &str, value: &str) {
         "gateway.injection_action" => put(&mut settings.gateway.injection_action, InjectionAction::parse(value)),
         "tools.profile" if PROFILES.contains(&value) => settings.tools.policy.profile = value.to_owned(),
         "tools.rate_limit_per_hour" => put(&mut settings.tools.rate_limit_per_hour, limit()),
+        "tts.provider" => {
+            if let Some(service) = SpeechService::parse(value) {
+                settings.speech.provider = Some(service);
+            }
+        }
+        "tts.auto" => put(&mut settings.speech.auto, SpeechAuto::parse(value)),
+        "tts.mode" => put(&mut settings.speech.mode, SpeechMode::parse(value)),
+        "tts.max_length" => {
+            put(&mut settings.speech.max_length, number().and_then(|chars| usize::try_from(chars).ok()).filter(|chars| (1..=MAX_SPOKEN).contains(chars)))
+        }
         "tools.scrub_credentials" => settings.tools.scrub_credentials = matches!(value, "true" | "1"),
         _ => {}
     }
@@ -151,7 +163,7 @@ mod tests {
     use super::*;
     use crate::{
         policy::ToolPolicy,
-        settings::{AgentDefaults, Edition, GatewaySettings, ToolSettings},
+        settings::{AgentDefaults, Edition, GatewaySettings, SpeechSettings, ToolSettings},
     };
     use async_trait::async_trait;
     use chrono::{DateTime, Utc};
@@ -200,6 +212,7 @@ mod tests {
                 scrub_credentials: true,
                 shell_deny_groups: BTreeMap::from([("network".to_owned(), true)]),
             },
+            speech: SpeechSettings::default(),
             pricing: HashMap::new(),
             edition: Edition {
                 name: "lite".into(),
@@ -234,6 +247,9 @@ mod tests {
         assert_eq!(with("tools.rate_limit_per_hour", "9").tools.rate_limit_per_hour, 9);
         assert!(with("tools.scrub_credentials", "1").tools.scrub_credentials);
         assert!(!with("tools.scrub_credentials", "no").tools.scrub_credentials);
+        assert_eq!(with("tts.provider", "minimax").speech.provider, Some(SpeechService::Minimax));
+        assert_eq!((with("tts.auto", "tagged").speech.auto, with("tts.mode", "all").speech.mode), (SpeechAuto::Tagged, SpeechMode::All));
+        assert_eq!(with("tts.max_length", "20").speech.max_length, 20);
     }
 
     #[rstest]
@@ -246,6 +262,10 @@ mod tests {
     #[case("tools.profile", "everything")]
     #[case("tools.scrub_credentials", "")]
     #[case("agent.default_model", "")]
+    #[case("tts.provider", "nobody")]
+    #[case("tts.auto", "often")]
+    #[case("tts.mode", "none")]
+    #[case("tts.max_length", "0")]
     fn values_that_make_no_sense_change_nothing(#[case] key: &str, #[case] value: &str) {
         assert_eq!(shown(&with(key, value)), shown(&base()));
     }
@@ -274,7 +294,7 @@ mod tests {
     fn shown(settings: &Settings) -> String {
         let (gateway, tools) = (&settings.gateway, &settings.tools);
         let (rpm, chars, action) = (gateway.rate_limit_rpm, gateway.max_message_chars, gateway.injection_action);
-        format!("{} {:?} {rpm} {chars} {action:?} {tools:?}", guarded(settings), settings.agents)
+        format!("{} {:?} {rpm} {chars} {action:?} {tools:?} {:?}", guarded(settings), settings.agents, settings.speech)
     }
 
     proptest! {

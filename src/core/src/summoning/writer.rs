@@ -113,6 +113,7 @@ impl Writer {
             temperature: Some(TEMPERATURE),
             reasoning_effort: None,
             stream: true,
+            conversation: None,
         };
         let mut said = String::new();
         let started = tokio::time::Instant::now();

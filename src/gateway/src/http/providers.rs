@@ -9,7 +9,7 @@ use crate::{
 use actix_web::web;
 use goclaw_core::{
     pools::ProviderPoolActivity,
-    providers::{NewProvider, ProviderModels, ProviderUpdate, ProviderView, Verification},
+    providers::{CliLogin, NewProvider, ProviderModels, ProviderUpdate, ProviderView, Verification},
 };
 use paperclip::actix::api_v2_operation;
 use schemars::JsonSchema;
@@ -19,6 +19,11 @@ pub(crate) const EXAMPLES: &[Example] = &[
     Example { operation: "providers_create", request: r#"{"name":"main","provider_type":"anthropic_native","api_key":"sk-...","enabled":true}"#, response: "" },
     Example { operation: "providers_update", request: r#"{"enabled":false}"#, response: r#"{"status":"updated"}"# },
     Example { operation: "providers_delete", request: "", response: r#"{"status":"deleted"}"# },
+    Example {
+        operation: "providers_claude_login",
+        request: "",
+        response: r#"{"logged_in":true,"email":"ann@example.com","subscription_type":"max","in_docker":false}"#,
+    },
     Example { operation: "providers_verify", request: r#"{"model":"claude-sonnet-4-5"}"#, response: r#"{"valid":true}"# },
 ];
 
@@ -28,6 +33,8 @@ routes! {
             get => list, Admin;
             post => create, Admin;
         }
+        // Before the ids, whose place its first part could take.
+        "/claude-cli/auth-status" { get => claude_login, Admin; }
         "/{id}" {
             get => find, Admin;
             put => update, Admin;
@@ -125,6 +132,14 @@ async fn update(who: Who, id: web::Path<String>, body: ApiJson<ProviderUpdate>, 
 async fn remove(who: Who, id: web::Path<String>, gateway: web::Data<Gateway>) -> Result<ApiJson<Deleted>, ApiError> {
     let listed_by = gateway.core.providers.delete(&who, &id).await?;
     Ok(ApiJson(Deleted { status: "deleted", listed_by }))
+}
+
+/// See who is logged in at Claude's command line
+///
+/// Asks the program of the tenant's first provider of that type, else the configured one; it has 10 seconds.
+#[api_v2_operation(tags("Providers"), operation_id = "providers_claude_login")]
+async fn claude_login(who: Who, gateway: web::Data<Gateway>) -> Result<ApiJson<CliLogin>, ApiError> {
+    Ok(ApiJson(gateway.core.providers.claude_login(&who).await?))
 }
 
 /// List a provider's models

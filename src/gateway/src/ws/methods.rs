@@ -4,7 +4,7 @@ use super::{
     agents, api_keys, chat, config, config_permissions, connect,
     connection::{Connection, Outgoing, Standing},
     frame::{self, Params, Request},
-    heartbeats, links, logs, pairing, platform, sessions, tenants,
+    heartbeats, links, logs, pairing, platform, sessions, tenants, tts,
 };
 use crate::{error::wire, gateway::Gateway, metrics};
 use actix_web::web;
@@ -96,6 +96,12 @@ const METHODS: &[Method] = methods! {
     "tenants.users.add" => tenants::add_member, Some(Role::Viewer);
     "tenants.users.remove" => tenants::remove_member, Some(Role::Owner);
     "tenants.mine" => tenants::mine, Some(Role::Viewer);
+    "tts.status" => tts::status, Some(Role::Viewer);
+    "tts.providers" => tts::providers, Some(Role::Viewer);
+    "tts.convert" => tts::convert, Some(Role::Operator), background;
+    "tts.enable" => tts::enable, Some(Role::Admin);
+    "tts.disable" => tts::disable, Some(Role::Admin);
+    "tts.setProvider" => tts::set_provider, Some(Role::Admin);
     "logs.tail" => logs::tail, Some(Role::Owner);
     "config.get" => config::get, Some(Role::Owner);
     "config.apply" => config::apply, Some(Role::Owner);

@@ -61,6 +61,9 @@ pub fn typed(document: &Value) -> Result<File, Fault> {
     {
         return Err(Fault { place: "logging.level".into(), detail: format!("expected error, warn, info, debug, trace or a filter: {error}") });
     }
+    if let Some((place, detail)) = file.tts.fault() {
+        return Err(Fault { place: place.into(), detail: detail.into() });
+    }
     Ok(file)
 }
 
@@ -153,7 +156,6 @@ pub fn dormant(document: &Value) -> Vec<&'static str> {
         "channels",
         "sessions",
         "database",
-        "tts",
         "cron",
         "tailscale",
         "bindings",
@@ -269,6 +271,8 @@ mod tests {
             ("{ tools: { mcp_servers: { x: { transport: 'pigeon' } } } }", "tools.mcp_servers.x.transport: "),
             ("{ telemetry: { protocol: 'smoke' } }", "telemetry.protocol: "),
             ("{ tts: { auto: 'often' } }", "tts.auto: "),
+            ("{ tts: { openai: { api_base: 'voices.example.com' } } }", "tts.openai.api_base: "),
+            ("{ tts: { edge: { rate: 'fast' } } }", "tts.edge.rate: "),
             ("{ logging: { format: 'xml' } }", "logging.format: "),
             ("{ logging: { level: 'goclaw=lots' } }", "logging.level: "),
             ("{ bindings: [{ match: { peer: { kind: 'x' } } }] }", "bindings[0].match.peer.kind: "),

@@ -32,6 +32,13 @@ const KNOWN: &[&str] = &[
     "GOCLAW_OPENAI_BASE_URL",
     "GOCLAW_OLLAMA_CLOUD_API_BASE",
     "GOCLAW_OLLAMA_HOST",
+    "GOCLAW_CLAUDE_CLI_PATH",
+    "GOCLAW_CLAUDE_CLI_MODEL",
+    "GOCLAW_CLAUDE_CLI_WORK_DIR",
+    "GOCLAW_TTS_OPENAI_API_KEY",
+    "GOCLAW_TTS_ELEVENLABS_API_KEY",
+    "GOCLAW_TTS_MINIMAX_API_KEY",
+    "GOCLAW_TTS_MINIMAX_GROUP_ID",
     "GOCLAW_TELEMETRY_ENABLED",
     "GOCLAW_TELEMETRY_INSECURE",
     "GOCLAW_TELEMETRY_ENDPOINT",
@@ -62,6 +69,16 @@ impl Environment {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// All variables, as they are.
+    pub fn all(&self) -> Vec<(String, String)> {
+        self.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The variables of these names that are set, as they are.
+    pub fn only(&self, names: &[&str]) -> Vec<(String, String)> {
+        names.iter().filter_map(|name| Some(((*name).to_owned(), self.variables.get(*name)?.clone()))).collect()
     }
 
     /// A variable that is a list with commas. An empty variable is the same as none.

@@ -11,6 +11,7 @@ use goclaw_ports::{
     sealer::{Place, Sealed, Sealer},
     secrets::SecretStore,
 };
+use goclaw_speech::Services;
 use goclaw_tools::{ExecApproval, WebFetchOptions};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -43,6 +44,8 @@ pub struct Followers {
     pub web_fetch: Arc<RwLock<WebFetchOptions>>,
     /// Which commands run without asking.
     pub exec_approval: Arc<RwLock<ExecApproval>>,
+    /// Who speaks.
+    pub speech: Arc<Services>,
 }
 
 /// The configuration of a running gateway.
@@ -268,6 +271,7 @@ impl LiveConfiguration {
         self.followers.settings.set(settings);
         *self.followers.web_fetch.write().unwrap_or_else(PoisonError::into_inner) = next.web_fetch();
         *self.followers.exec_approval.write().unwrap_or_else(PoisonError::into_inner) = next.exec_approval();
+        self.followers.speech.configure(next.speech());
         let providers = next.providers();
         state.config = next;
         if let Some(core) = self.core()

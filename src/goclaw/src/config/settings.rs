@@ -5,6 +5,7 @@ use super::{
     schema::{
         agents::{ContextPruning, PruneMode},
         gateway::InjectionWord,
+        providers::AcpPermission,
         services::ModelPrice,
         tools::{ExecAsk, ExecSecurity, FetchWord, Profile},
         values::{Limit, Real},
@@ -12,14 +13,16 @@ use super::{
 };
 use goclaw_core::{
     policy::ToolPolicy,
-    presets::PRESETS,
+    presets::{PRESETS, Preset},
     pricing::Price,
     providers::ConfiguredProvider,
     prune::{HardClear, PruneSettings, SoftTrim},
     settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, ToolSettings},
 };
 use goclaw_llm::OAuthOptions;
+use goclaw_ports::JsonObject;
 use goclaw_tools::{Ask, ExecApproval, FetchPolicy, Security, WebFetchOptions};
+use serde_json::json;
 
 impl Config {
     /// What use cases read.
@@ -31,6 +34,7 @@ impl Config {
             gateway: self.gateway_settings(),
             agents: self.agent_defaults(),
             tools: self.tool_settings(),
+            speech: self.speech_settings(),
             pricing,
             edition: edition::describe(self.edition, self.file.edition.as_ref()),
         }
@@ -99,6 +103,9 @@ impl Config {
             .iter()
             .filter(|preset| !preset.config_key.is_empty())
             .filter_map(|preset| {
+                if matches!(preset.config_key, "claude_cli" | "acp") {
+                    return self.program(preset);
+                }
                 let (api_key, api_base) = if preset.config_key == "ollama" {
                     let ollama = &self.file.providers.ollama;
                     let host = ollama.host.as_deref().map(|host| {
@@ -117,6 +124,7 @@ impl Config {
                     api_base: api_base.unwrap_or_default(),
                     api_key: api_key.map(|key| (**key).clone()),
                     default_model: String::new(),
+                    settings: JsonObject::new(),
                 })
             })
             .collect()
@@ -133,6 +141,32 @@ impl Config {
             token_url: given(&section.token_url).unwrap_or(usual.token_url),
             callback_port: section.callback_port.filter(|port| *port > 0).unwrap_or(usual.callback_port),
         }
+    }
+
+    /// A provider that is a program of this machine, if the configuration says something of it.
+    fn program(&self, preset: &Preset) -> Option<ConfiguredProvider> {
+        let providers = &self.file.providers;
+        let (program, model, settings) = if preset.config_key == "claude_cli" {
+            let cli = &providers.claude_cli;
+            let work_dir = cli.base_work_dir.as_deref().map(|path| self.environment.path(path).to_string_lossy().into_owned());
+            (&cli.cli_path, &cli.model, json!({"perm_mode": cli.perm_mode, "work_dir": work_dir}))
+        } else {
+            let acp = &providers.acp;
+            let work_dir = acp.work_dir.as_deref().map(|path| self.environment.path(path).to_string_lossy().into_owned());
+            let perm_mode = acp.perm_mode.map(AcpPermission::as_str);
+            (&acp.binary, &acp.model, json!({"args": *acp.args, "perm_mode": perm_mode, "work_dir": work_dir, "idle_ttl": acp.idle_ttl}))
+        };
+        let said = settings
+            .as_object()
+            .is_some_and(|settings| settings.values().any(|value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty())));
+        (program.is_some() || model.is_some() || said).then(|| ConfiguredProvider {
+            name: preset.name.to_owned(),
+            provider_type: preset.provider_type.to_owned(),
+            api_base: program.clone().unwrap_or_default(),
+            api_key: None,
+            default_model: model.clone().unwrap_or_default(),
+            settings: settings.as_object().cloned().unwrap_or_default(),
+        })
     }
 
     /// The private hosts that tools and providers may reach.
@@ -196,7 +230,7 @@ fn pruning(section: &ContextPruning) -> PruneSettings {
 }
 
 /// A number that is there and not 0, else the built-in one.
-fn or<T: TryFrom<i64>>(value: Option<i64>, built_in: T) -> T {
+pub(super) fn or<T: TryFrom<i64>>(value: Option<i64>, built_in: T) -> T {
     value.filter(|value| *value > 0).and_then(|value| T::try_from(value).ok()).unwrap_or(built_in)
 }
 

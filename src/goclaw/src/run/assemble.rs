@@ -2,6 +2,7 @@
 
 use super::{
     place,
+    programs::{self, Factories, Login, Machine},
     releases::ReleaseCheck,
     storage::{Opened, open_all, plain},
 };
@@ -28,8 +29,10 @@ use goclaw_ports::{
     stores::Stores,
     traces::TraceExporter,
 };
+use goclaw_programs::ProgramsOptions;
+use goclaw_speech::Services;
 use goclaw_telemetry::OtlpExporter;
-use goclaw_tools::{ExecOptions, LocalDisk, ToolsOptions};
+use goclaw_tools::{AudioShelf, ExecOptions, LocalDisk, ToolsOptions};
 use secrecy::SecretString;
 use std::{
     collections::HashMap,
@@ -59,9 +62,14 @@ pub struct Assembled {
 /// # Errors
 /// If the system gives no TLS roots.
 pub fn llm(config: &Config) -> Result<(Arc<Outbound>, Arc<dyn ProviderFactory>)> {
+    let machine = Machine::new(config, LiveSettings::new(config.settings()), Arc::new(RwLock::new(config.exec_approval())));
+    providers(config, &programs::options(config, machine))
+}
+
+fn providers(config: &Config, programs: &ProgramsOptions) -> Result<(Arc<Outbound>, Arc<dyn ProviderFactory>)> {
     let outbound = Arc::new(Outbound::new(OutboundOptions { allow_private_hosts: config.private_hosts(), ..OutboundOptions::default() })?);
-    let factory = goclaw_llm::factory(Arc::clone(&outbound), LlmOptions::default());
-    Ok((outbound, factory))
+    let factory = Factories { http: goclaw_llm::factory(Arc::clone(&outbound), LlmOptions::default()), programs: goclaw_programs::factory(programs.clone()) };
+    Ok((outbound, Arc::new(factory)))
 }
 
 /// Opens the database, makes what a first start needs, and starts the core. Must be called on the runtime that all of it is to live on.
@@ -89,18 +97,21 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
     let runtime = tokio::runtime::Handle::current();
     let settings = LiveSettings::new(config.settings());
     let (exec_approval, web_fetch) = (Arc::new(RwLock::new(config.exec_approval())), Arc::new(RwLock::new(config.web_fetch())));
-    let followers = Followers { settings: settings.clone(), web_fetch: web_fetch.clone(), exec_approval: exec_approval.clone() };
+    let programs = programs::options(config, Machine::new(config, settings.clone(), exec_approval.clone()));
+    let (outbound, factory) = providers(config, &programs)?;
+    let speech = Arc::new(Services::new(&outbound, config.speech()));
+    let followers = Followers { settings: settings.clone(), web_fetch: web_fetch.clone(), exec_approval: exec_approval.clone(), speech: speech.clone() };
     let configuration = LiveConfiguration::new(config.clone(), followers, stores.secrets.clone(), sealer.clone(), clock.clone());
     let bus: Arc<dyn EventBus> = match relay {
         Some(relay) => RelayedBus::start(relay, &runtime, RelayOptions::default()).await.map_err(plain)?,
         None => Arc::new(LocalBus::default()),
     };
 
-    let (outbound, factory) = llm(config)?;
     let (authorization, return_place) = goclaw_llm::oauth(&outbound, config.oauth());
     let exporter = exporter(config, &outbound, &runtime);
     let releases = releases(config, &outbound, &runtime);
     let files = ContextFiles::new(stores.agents.clone(), clock.clone());
+    let audio = Arc::new(AudioShelf::new(clock.clone(), protected_paths(config)));
     let tools = goclaw_tools::builtin(ToolsOptions {
         outbound,
         virtual_files: files.clone(),
@@ -122,6 +133,9 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
         tools,
         channels: Arc::new(NoChannels),
         disk: Arc::new(LocalDisk::new(protected_paths(config))),
+        claude_cli: Arc::new(Login(programs)),
+        speech,
+        audio,
         configured_providers: config.providers(),
         settings,
         configuration: configuration.clone(),
@@ -171,7 +185,7 @@ fn opened(sealer: &dyn Sealer, sealed: &[(String, Sealed)]) -> Result<HashMap<St
 }
 
 /// What no tool may open: the gateway's own files.
-fn protected_paths(config: &Config) -> Vec<PathBuf> {
+pub fn protected_paths(config: &Config) -> Vec<PathBuf> {
     let mut paths = vec![config.data_dir.clone(), config.path.clone()];
     if let Storage::Sqlite { path } = &config.storage {
         paths.extend(["", "-wal", "-shm", ".lock"].map(|ending| {

@@ -16,6 +16,17 @@ words! {
     }
 }
 
+impl AcpPermission {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApproveAll => "approve-all",
+            Self::ApproveReads => "approve-reads",
+            Self::DenyAll => "deny-all",
+        }
+    }
+}
+
 /// A provider that is reached over HTTP.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]

@@ -75,13 +75,35 @@ pub struct Tts {
     pub minimax: MinimaxVoice,
 }
 
+impl Tts {
+    /// What its texts cannot be: where, and what is expected there.
+    pub fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let bases = [
+            ("tts.openai.api_base", &self.openai.api_base),
+            ("tts.elevenlabs.base_url", &self.elevenlabs.base_url),
+            ("tts.minimax.api_base", &self.minimax.api_base),
+        ];
+        let is_url = |text: &str| url::Url::parse(text.trim()).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        let base = bases.into_iter().find(|(_, base)| base.as_deref().is_some_and(|base| !is_url(base)));
+        if let Some((place, _)) = base {
+            return Some((place, "expected an http or https URL"));
+        }
+        let is_rate = |rate: &str| {
+            let number = rate.strip_suffix('%').and_then(|rate| rate.strip_prefix(['+', '-']));
+            number.is_some_and(|number| (1..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let rate = self.edge.rate.as_deref().is_some_and(|rate| !is_rate(rate));
+        rate.then_some(("tts.edge.rate", "expected a rate such as +10% or -20%"))
+    }
+}
+
 /// OpenAI's voices.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OpenaiVoice {
     /// The key.
     pub api_key: Option<Secret>,
-    /// The base URL.
+    /// The base URL; https://api.openai.com/v1 if absent.
     pub api_base: Option<String>,
     /// The model; gpt-4o-mini-tts if absent.
     pub model: Option<String>,
@@ -95,7 +117,7 @@ pub struct OpenaiVoice {
 pub struct ElevenlabsVoice {
     /// The key.
     pub api_key: Option<Secret>,
-    /// The base URL.
+    /// The base URL; https://api.elevenlabs.io if absent.
     pub base_url: Option<String>,
     /// The voice; pMsXgVXv3BLzUgSXRplE if absent.
     pub voice_id: Option<String>,
@@ -107,11 +129,11 @@ pub struct ElevenlabsVoice {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EdgeVoice {
-    /// Whether they are used.
+    /// Whether they are used; true if absent.
     pub enabled: Option<bool>,
     /// The voice; en-US-MichelleNeural if absent.
     pub voice: Option<String>,
-    /// How fast.
+    /// How fast: `+10%`.
     pub rate: Option<String>,
 }
 

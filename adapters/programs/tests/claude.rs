@@ -1,0 +1,178 @@
+//! Claude's command line as a script.
+
+mod common;
+
+use common::{Site, asked, question, spec};
+use futures_util::StreamExt;
+use goclaw_ports::{
+    TenantId,
+    llm::{ChatEvent, ChatRequest, Conversation, LlmErrorKind},
+};
+use nix::{sys::stat::Mode, unistd::mkfifo};
+use serde_json::json;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+/// Writes down how it was called and answers. It keeps conversations where the real one does.
+const SCRIPT: &str = r#"#!/bin/sh
+{ for word in "$@"; do printf '%s\n' "$word"; done; echo --; } >> "$HOME/calls"
+env > "$HOME/environment"
+pwd > "$HOME/directory"
+session=
+previous=
+for word in "$@"; do
+  case "$previous" in --session-id|--resume) session=$word;; esac
+  previous=$word
+done
+project="$HOME/.claude/projects/$(pwd -P | tr '/_.:' '----')"
+mkdir -p "$project" && echo '{}' >> "$project/$session.jsonl"
+case " $* " in *" stream-json "*) input=$(cat); [ -z "$input" ] || printf '%s' "$input" > "$HOME/input";; esac
+printf '%s\n' '{"type":"system","subtype":"init"}'
+printf '%s\n' '{"type":"assistant","message":{"content":[{"type":"text","text":"Hello"}]}}'
+printf '%s\n' '{"type":"assistant","message":{"content":[{"type":"text","text":"you."}]}}'
+printf '%s\n' '{"type":"result","subtype":"success","is_error":false,"result":"you.","usage":{"input_tokens":10,"output_tokens":5}}'
+"#;
+
+/// The words of the last call.
+fn last_call(site: &Site) -> Vec<String> {
+    let calls = site.read("calls");
+    let calls: Vec<&str> = calls.trim_end_matches("--\n").split("\n--\n").collect();
+    calls.last().unwrap().lines().map(str::to_owned).collect()
+}
+
+fn word_after<'w>(words: &'w [String], flag: &str) -> Option<&'w str> {
+    words.iter().position(|word| word == flag).and_then(|at| words.get(at + 1)).map(String::as_str)
+}
+
+#[tokio::test]
+async fn a_question_is_answered_and_the_next_one_resumes() {
+    let site = Site::new("claude", SCRIPT);
+    let claude = site.provider("claude_cli", json!({}));
+    let (pieces, response) = asked(&*claude, question("agent:fox:ws:ann", "Hi!")).await.unwrap();
+    assert_eq!((pieces.concat().as_str(), response.content.as_str()), ("Hello\n\nyou.", "Hello\n\nyou."));
+    assert_eq!(response.usage.unwrap().total_tokens, 15);
+    let first = last_call(&site);
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_DNS, b"agent:fox:ws:ann").to_string();
+    let settings = site.home.path().join(format!("cli-hooks/{id}.json"));
+    let expected =
+        ["-p", "--output-format", "stream-json", "--model", "sonnet", "--permission-mode", "bypassPermissions", "--verbose", "--session-id", &id, "--settings"];
+    assert_eq!(first[..11], expected);
+    assert_eq!(first[11], settings.to_str().unwrap());
+    assert_eq!(word_after(&first, "--settings").map(Path::new), Some(settings.as_path()));
+
+    let directory = site.home.path().join("cli-workspaces/agent-fox-ws-ann");
+    assert_eq!(Path::new(site.read("directory").trim()).canonicalize().unwrap(), directory.canonicalize().unwrap());
+    assert_eq!(fs::read_to_string(directory.join("CLAUDE.md")).unwrap(), "Be a fox.");
+    assert_eq!(fs::metadata(directory.join("CLAUDE.md")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    asked(&*claude, question("agent:fox:ws:ann", "Again!")).await.unwrap();
+    assert_eq!(word_after(&last_call(&site), "--resume"), Some(id.as_str()));
+
+    // A conversation that begins anew is a new one for the program as well.
+    claude.forget(&Conversation { tenant: TenantId::MASTER, session_key: "agent:fox:ws:ann".into() }).await;
+    asked(&*claude, question("agent:fox:ws:ann", "Anew!")).await.unwrap();
+    assert_eq!(word_after(&last_call(&site), "--session-id"), Some(id.as_str()));
+}
+
+#[tokio::test]
+async fn the_environment_holds_its_login_and_none_of_our_secrets() {
+    let site = Site::new("claude", SCRIPT);
+    asked(&*site.provider("claude_cli", json!({})), question("s", "Hi!")).await.unwrap();
+    let environment = site.read("environment");
+    assert!(environment.contains("CLAUDE_CODE_OAUTH_TOKEN=login-0002") && environment.contains("PATH="), "{environment}");
+    assert!(!environment.contains("CLAUDECODE") && !environment.contains("secret-0001"), "{environment}");
+}
+
+#[tokio::test]
+async fn what_the_agent_may_not_do_its_command_line_may_not_either() {
+    let site = Site::new("claude", SCRIPT);
+    let claude = site.provider("claude_cli", json!({"perm_mode": "--evil"}));
+    asked(&*claude, ChatRequest { tools: vec![], ..question("s", "Hi!") }).await.unwrap();
+    let words = last_call(&site);
+    assert_eq!(word_after(&words, "--disallowedTools"), Some("Bash,Edit,Read,Write,Glob,Grep,WebFetch,WebSearch,TodoRead,TodoWrite,NotebookRead,NotebookEdit"));
+    assert_eq!(word_after(&words, "--permission-mode"), Some("bypassPermissions"));
+}
+
+#[tokio::test]
+async fn a_message_is_no_option_and_a_long_one_goes_through_standard_input() {
+    let site = Site::new("claude", SCRIPT);
+    let claude = site.provider("claude_cli", json!({}));
+    asked(&*claude, ChatRequest { stream: false, ..question("s", "--dangerous") }).await.unwrap();
+    let words = last_call(&site);
+    assert_eq!((words.last().unwrap().as_str(), word_after(&words, "--output-format")), ("--dangerous", Some("json")));
+    let long = "x".repeat(300_000);
+    asked(&*claude, question("s", &long)).await.unwrap();
+    let input: serde_json::Value = serde_json::from_str(&site.read("input")).unwrap();
+    assert_eq!(input["message"]["content"][0]["text"], long);
+}
+
+#[tokio::test]
+async fn a_question_of_no_conversation_leaves_nothing_behind() {
+    let site = Site::new("claude", SCRIPT);
+    let claude = site.provider("claude_cli", json!({}));
+    asked(&*claude, ChatRequest { conversation: None, ..question("s", "Hi!") }).await.unwrap();
+    assert_eq!(fs::read_dir(site.home.path().join("cli-workspaces")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(site.home.path().join("cli-hooks")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn failures_are_told() {
+    let site = Site::new("claude", "#!/bin/sh\necho 'Invalid API key · Please run /login' >&2\nexit 1\n");
+    let error = asked(&*site.provider("claude_cli", json!({})), question("s", "Hi!")).await.unwrap_err();
+    assert_eq!((error.kind, error.text.as_str()), (LlmErrorKind::Auth, "mine: Invalid API key · Please run /login"));
+
+    let model = ChatRequest { model: "gpt-4o".into(), ..question("s", "Hi!") };
+    assert_eq!(asked(&*site.provider("claude_cli", json!({})), model).await.unwrap_err().kind, LlmErrorKind::Model);
+
+    let reported = r#"#!/bin/sh
+printf '%s\n' '{"type":"result","subtype":"error_max_turns","is_error":true,"result":"too many turns"}'
+"#;
+    let site = Site::new("claude", reported);
+    assert_eq!(asked(&*site.provider("claude_cli", json!({})), question("s", "Hi!")).await.unwrap_err().text, "mine: too many turns");
+
+    let partial = "#!/bin/sh\nprintf '%s\\n' '{\"type\":\"assistant\",\"message\":{\"content\":[{\"type\":\"text\",\"text\":\"half\"}]}}'\nexit 7\n";
+    let site = Site::new("claude", partial);
+    assert_eq!(asked(&*site.provider("claude_cli", json!({})), question("s", "Hi!")).await.unwrap().1.content, "half");
+
+    let mut missing = spec("claude_cli", json!({}));
+    missing.api_base = "/no/such/claude".into();
+    assert_eq!(site.factory().build(missing).err().unwrap().message.to_string(), "program not found: /no/such/claude");
+}
+
+#[tokio::test]
+async fn whoever_stops_listening_ends_the_program_and_what_it_started() {
+    let script = "#!/bin/sh\nexec 9> \"$HOME/pipe\"\nprintf '%s\\n' '{\"type\":\"assistant\",\"message\":{\"content\":[{\"type\":\"text\",\"text\":\"up\"}]}}'\nsh -c 'sleep 1000 & sleep 1000' &\nsleep 1000\n";
+    let site = Site::new("claude", script);
+    let pipe = site.home.path().join("pipe");
+    mkfifo(&pipe, Mode::from_bits_truncate(0o600)).unwrap();
+    // Opening waits for the other side, reading for the end of all who hold it.
+    let family = std::thread::spawn(move || fs::read_to_string(pipe).unwrap());
+    let claude = site.provider("claude_cli", json!({}));
+    let mut events = claude.chat(question("s", "Hi!"));
+    assert!(matches!(events.next().await, Some(Ok(ChatEvent::Text(text))) if text == "up"));
+    drop(events);
+    tokio::task::spawn_blocking(|| family.join().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_conversation_asks_one_question_at_a_time() {
+    // A second program in the directory would find the first one's mark.
+    let script = "#!/bin/sh\nmkdir \"$(pwd)/busy\" || { echo '{\"type\":\"result\",\"subtype\":\"error\",\"result\":\"two at once\"}'; exit 0; }\nfor i in 1 2 3; do ls / > /dev/null; done\nrmdir busy\necho '{\"type\":\"result\",\"subtype\":\"success\",\"result\":\"alone\"}'\n";
+    let site = Site::new("claude", script);
+    let claude = site.provider("claude_cli", json!({}));
+    let ask = || async { asked(&*claude, question("s", "Hi!")).await.unwrap().1.content };
+    let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), ask());
+    assert_eq!([a, b, c, d], ["alone"; 4]);
+}
+
+#[tokio::test]
+async fn who_is_logged_in_is_told() {
+    let site = Site::new(
+        "claude",
+        "#!/bin/sh\n[ \"$*\" = 'auth status --json' ] || exit 9\necho '{\"loggedIn\":true,\"email\":\"ann@example.com\",\"subscriptionType\":\"max\"}'\n",
+    );
+    let account = goclaw_programs::auth_status("claude", &site.options).await.unwrap();
+    assert_eq!((account.logged_in, account.email.as_str(), account.subscription_type.as_str()), (true, "ann@example.com", "max"));
+    let site = Site::new("claude", "#!/bin/sh\necho 'not today' >&2\nexit 1\n");
+    assert_eq!(goclaw_programs::auth_status("claude", &site.options).await.unwrap_err(), "exit status: 1: not today");
+    assert_eq!(goclaw_programs::auth_status("/no/such", &site.options).await.unwrap_err(), "program not found: /no/such");
+}
