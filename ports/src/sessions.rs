@@ -147,7 +147,7 @@ pub struct NewSession {
     pub channel: String,
 }
 
-/// What changes about a session when messages are added.
+/// What changes about a session, with messages or without.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionDelta {
     /// Added to its input tokens.
@@ -158,8 +158,30 @@ pub struct SessionDelta {
     pub model: Option<String>,
     /// The provider that answered.
     pub provider: Option<String>,
+    /// Its title from now on.
+    pub label: Option<String>,
     /// Values to set in its metadata.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// A message, and its place in its session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredMessage {
+    /// Its number. Numbers count up and are never used again, but some may be missing.
+    pub seq: i64,
+    /// What was said.
+    pub message: ChatMessage,
+}
+
+/// What takes the place of the older part of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compaction {
+    /// Which session.
+    pub session: SessionId,
+    /// The number of the last message that the summary has.
+    pub through: i64,
+    /// What was said until then, earlier summaries included.
+    pub summary: String,
 }
 
 /// Which sessions a list holds.
@@ -171,6 +193,10 @@ pub struct SessionFilter {
     pub channel: Option<String>,
     /// Only sessions of this user.
     pub user_id: Option<String>,
+    /// Only sessions with this title.
+    pub label: Option<String>,
+    /// Only sessions that changed since then.
+    pub updated_since: Option<DateTime<Utc>>,
     /// At most this many.
     pub limit: i64,
     /// After this many.
@@ -202,11 +228,22 @@ pub trait SessionStore: Send + Sync {
     /// `NotFound` if the tenant has no such session.
     async fn append(&self, tenant: TenantId, key: &str, messages: &[ChatMessage], delta: &SessionDelta, now: DateTime<Utc>) -> Result<()>;
 
-    /// The last `limit` messages, oldest first; all of them for `None`. Empty for an unknown session.
-    async fn messages(&self, tenant: TenantId, key: &str, limit: Option<i64>) -> Result<Vec<ChatMessage>>;
+    /// The last `limit` messages before the one with the number `before`, or of all, oldest first. Empty for an unknown session.
+    async fn messages_before(&self, tenant: TenantId, key: &str, before: Option<i64>, limit: i64) -> Result<Vec<StoredMessage>>;
 
-    /// Sets the title. `false` if there is no such session.
-    async fn set_label(&self, tenant: TenantId, key: &str, label: &str, now: DateTime<Utc>) -> Result<bool>;
+    /// The first `limit` messages after the one with the number `after`, oldest first. Empty for an unknown session.
+    async fn messages_after(&self, tenant: TenantId, key: &str, after: i64, limit: i64) -> Result<Vec<StoredMessage>>;
+
+    /// The last `limit` messages, oldest first; all of them for `None`. Empty for an unknown session.
+    async fn messages(&self, tenant: TenantId, key: &str, limit: Option<i64>) -> Result<Vec<ChatMessage>> {
+        let stored = self.messages_before(tenant, key, None, limit.unwrap_or(i64::MAX)).await?;
+        Ok(stored.into_iter().map(|stored| stored.message).collect())
+    }
+
+    /// Replaces the older part of a session by its summary, in one durable step, and counts the compaction. Messages that came
+    /// since stay, and so does `updated_at`. `false`, and nothing changes, if there is no such session or its messages up to
+    /// there are gone: it was reset, or compacted already.
+    async fn compact(&self, tenant: TenantId, compaction: &Compaction) -> Result<bool>;
 
     /// Sets the title of a session that has none. It does not count as a change: `updated_at` stays. `false` if there is no
     /// such session, or it has a title.

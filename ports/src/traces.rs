@@ -2,7 +2,7 @@
 
 use crate::{AgentId, JsonObject, Result, SpanId, TenantId, TraceId, llm::Routing};
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -237,10 +237,31 @@ pub struct LlmCall {
 /// Where a span's metadata says how the call found its account.
 pub const ROUTING: &str = "chatgpt_oauth_routing";
 
+/// How long a process vouches for its runs at a time. It does so again well before that is over; a run whose lease is over has lost
+/// its process.
+pub const LEASE: TimeDelta = TimeDelta::seconds(45);
+
+/// A run that lost its process, so that those who wait for it can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostRun {
+    /// Whose it was.
+    pub tenant: TenantId,
+    /// Its id; "" for work that is no run.
+    pub run_id: String,
+    /// The agent's key; "" if the agent is gone.
+    pub agent_key: String,
+    /// For whom it was; "" if for nobody.
+    pub user_id: String,
+    /// Its conversation.
+    pub session_key: String,
+    /// Where that takes place.
+    pub channel: String,
+}
+
 /// Keeps traces. Every method but `all_tenants_…` sees only rows of `tenant`.
 #[async_trait]
 pub trait TraceStore: Send + Sync {
-    /// Stores a new trace.
+    /// Stores a new trace. Its lease ends [`LEASE`] after its start.
     async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()>;
 
     /// Stores spans, replacing those with the same id, and recomputes the totals of the traces they belong to:
@@ -263,9 +284,12 @@ pub trait TraceStore: Send + Sync {
     /// The newest calls of models that match, the newest first. Those of runs that another run started are left out.
     async fn llm_calls(&self, tenant: TenantId, filter: &LlmCallFilter) -> Result<Vec<LlmCall>>;
 
-    /// Marks every running trace and span that was started before `started_before` as failed, with this text.
-    /// Answers with how many traces there were. For the start after a crash.
-    async fn all_tenants_fail_running(&self, started_before: DateTime<Utc>, now: DateTime<Utc>, error: &str) -> Result<i64>;
+    /// Moves the end of these traces' leases, and answers with those that run still: the others have ended, or were given up.
+    async fn all_tenants_renew_leases(&self, ids: &[TraceId], until: DateTime<Utc>) -> Result<Vec<TraceId>>;
+
+    /// Marks every running trace whose lease ended before `leased_before` as failed, with this text, and its running spans with it;
+    /// for `None` every one, whatever its lease. Answers with the runs. Of several callers at once, one gets each.
+    async fn all_tenants_fail_running(&self, leased_before: Option<DateTime<Utc>>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>>;
 
     /// Deletes at most `limit` traces made before `before`, with their spans. Answers with how many it deleted.
     async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64>;

@@ -214,6 +214,7 @@ diesel::table! {
         tags -> Jsonb,
         team_id -> Nullable<Uuid>,
         created_at -> Timestamptz,
+        lease_until -> Timestamptz,
     }
 }
 

@@ -19,7 +19,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::future;
 use goclaw_ports::{
     AgentId, Error, Result, SessionId, TenantId,
-    sessions::{ChatMessage, NewSession, Session, SessionDelta, SessionFilter, SessionStore},
+    sessions::{ChatMessage, Compaction, NewSession, Session, SessionDelta, SessionFilter, SessionStore, StoredMessage},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -33,7 +33,7 @@ const APPEND: &str = "\
     with session as ( \
         update sessions set next_seq = next_seq + cardinality($3), message_count = message_count + cardinality($3), message_bytes = message_bytes + $4, \
             input_tokens = input_tokens + $5, output_tokens = output_tokens + $6, model = coalesce($7, model), provider = coalesce($8, provider), \
-            metadata = metadata || $9, updated_at = $10 \
+            metadata = metadata || $9, updated_at = $10, label = coalesce($11, label) \
         where tenant_id = $1 and session_key = $2 \
         returning id, tenant_id, next_seq - cardinality($3) as first \
     ), added as ( \
@@ -42,6 +42,14 @@ const APPEND: &str = "\
         from session, unnest($3) with ordinality as spoken (message, number) \
     ) \
     select id from session";
+
+const COMPACT: &str = "\
+    update sessions set summary = $3, compaction_count = compaction_count + 1, message_count = kept.number, message_bytes = kept.bytes \
+    from ( \
+        select count(*) as number, coalesce(sum(octet_length(message::text)), 0)::bigint as bytes \
+        from session_messages where tenant_id = $1 and session_id = $2 \
+    ) as kept \
+    where tenant_id = $1 and id = $2";
 
 #[derive(QueryableByName)]
 struct Appended {
@@ -109,7 +117,26 @@ fn matching(tenant: TenantId, filter: &SessionFilter) -> sessions::BoxedQuery<'s
     if let Some(user) = &filter.user_id {
         query = query.filter(sessions::user_id.eq(text(user)));
     }
+    if let Some(label) = &filter.label {
+        query = query.filter(sessions::label.eq(text(label)));
+    }
+    if let Some(since) = filter.updated_since {
+        query = query.filter(sessions::updated_at.ge(since));
+    }
     query
+}
+
+/// The messages of a session.
+fn messages_of(tenant: TenantId, key: &str) -> session_messages::BoxedQuery<'static, Pg> {
+    let session = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key)))).select(sessions::id);
+    session_messages::table
+        .filter(session_messages::tenant_id.eq(tenant.0))
+        .filter(session_messages::session_id.nullable().eq(session.single_value()))
+        .into_boxed()
+}
+
+fn stored((seq, message): (i64, Value)) -> Result<StoredMessage> {
+    Ok(StoredMessage { seq, message: decode(message)? })
 }
 
 /// The text as a LIKE pattern that matches nothing else.
@@ -152,10 +179,15 @@ impl SessionStore for Postgres {
 
     async fn list(&self, tenant: TenantId, filter: &SessionFilter) -> Result<(Vec<Session>, i64)> {
         let connection = self.tenant(tenant).await?;
-        let page = matching(tenant, filter)
+        // What is passed over is passed over in the index alone.
+        let ids = matching(tenant, filter)
             .order((sessions::updated_at.desc(), sessions::id.desc()))
             .limit(filter.limit.max(0))
             .offset(filter.offset.max(0))
+            .select(sessions::id);
+        let page = sessions::table
+            .filter(sessions::tenant_id.eq(tenant.0).and(sessions::id.eq_any(ids)))
+            .order((sessions::updated_at.desc(), sessions::id.desc()))
             .select(Row::as_select());
         let total = matching(tenant, filter).count();
         let (mut first, mut second) = (connection.pipe(), connection.pipe());
@@ -189,30 +221,53 @@ impl SessionStore for Postgres {
                 .bind::<Nullable<Text>, _>(delta.model.as_deref().map(text))
                 .bind::<Nullable<Text>, _>(delta.provider.as_deref().map(text))
                 .bind::<Jsonb, _>(encode(&delta.metadata)?)
-                .bind::<Timestamptz, _>(now),
+                .bind::<Timestamptz, _>(now)
+                .bind::<Nullable<Text>, _>(delta.label.as_deref().map(text)),
         );
         let session: Option<Appended> = connection.run_optional(query.get_result(&mut connection.pipe())).await?;
         session.map(drop).ok_or_else(|| Error::not_found("session", key))
     }
 
-    async fn messages(&self, tenant: TenantId, key: &str, limit: Option<i64>) -> Result<Vec<ChatMessage>> {
+    async fn messages_before(&self, tenant: TenantId, key: &str, before: Option<i64>, limit: i64) -> Result<Vec<StoredMessage>> {
         let connection = self.tenant(tenant).await?;
-        let session = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key)))).select(sessions::id);
-        let query = session_messages::table
-            .filter(session_messages::tenant_id.eq(tenant.0))
-            .filter(session_messages::session_id.nullable().eq(session.single_value()))
+        let query = messages_of(tenant, key)
+            .filter(session_messages::seq.lt(before.unwrap_or(i64::MAX)))
             .order(session_messages::seq.desc())
-            .limit(limit.unwrap_or(i64::MAX).max(0))
-            .select(session_messages::message);
-        let newest_first: Vec<Value> = connection.run(query.load(&mut connection.pipe())).await?;
-        newest_first.into_iter().rev().map(decode).collect()
+            .limit(limit.max(0))
+            .select((session_messages::seq, session_messages::message));
+        let newest_first: Vec<(i64, Value)> = connection.run(query.load(&mut connection.pipe())).await?;
+        newest_first.into_iter().rev().map(stored).collect()
     }
 
-    async fn set_label(&self, tenant: TenantId, key: &str, label: &str, now: DateTime<Utc>) -> Result<bool> {
+    async fn messages_after(&self, tenant: TenantId, key: &str, after: i64, limit: i64) -> Result<Vec<StoredMessage>> {
         let connection = self.tenant(tenant).await?;
-        let own = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key))));
-        let query = diesel::update(own).set((sessions::label.eq(text(label)), sessions::updated_at.eq(now)));
-        Ok(connection.run(query.execute(&mut connection.pipe())).await? > 0)
+        let query = messages_of(tenant, key)
+            .filter(session_messages::seq.gt(after))
+            .order(session_messages::seq)
+            .limit(limit.max(0))
+            .select((session_messages::seq, session_messages::message));
+        let messages: Vec<(i64, Value)> = connection.run(query.load(&mut connection.pipe())).await?;
+        messages.into_iter().map(stored).collect()
+    }
+
+    async fn compact(&self, tenant: TenantId, compaction: &Compaction) -> Result<bool> {
+        let id = compaction.session.0;
+        let mut connection = self.tenant(tenant).await?;
+        let compacting = connection.raw().transaction(async |connection| -> Result<bool, Failure> {
+            enter(connection, tenant).await?;
+            // The row's lock keeps appends out until the counts are right again.
+            let own = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::id.eq(id)));
+            let session: Option<Uuid> = own.select(sessions::id).for_update().first(connection).await.optional()?;
+            let old = session_messages::table
+                .filter(session_messages::tenant_id.eq(tenant.0).and(session_messages::session_id.eq(id)).and(session_messages::seq.le(compaction.through)));
+            if session.is_none() || diesel::delete(old).execute(connection).await? == 0 {
+                return Ok(false);
+            }
+            let counting = sql_query(COMPACT).bind::<SqlUuid, _>(tenant.0).bind::<SqlUuid, _>(id).bind::<Text, _>(text(&compaction.summary));
+            Fixed(counting).execute(connection).await?;
+            Ok(true)
+        });
+        Ok(within(compacting).await?)
     }
 
     async fn entitle(&self, tenant: TenantId, key: &str, label: &str) -> Result<bool> {

@@ -21,7 +21,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::future;
 use goclaw_ports::{
     AgentId, Result, TenantId, TraceId,
-    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, Span, Trace, TraceEnd, TraceFilter, TraceStore},
+    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, LostRun, Span, Trace, TraceEnd, TraceFilter, TraceStore},
 };
 use rows::{LlmCallRow, SpanRow, TraceRow};
 use std::collections::{HashMap, HashSet};
@@ -49,17 +49,22 @@ const FINISH: &str = "\
         duration_ms = greatest(0, floor(extract(epoch from $3 - start_time) * 1000))::bigint \
     where tenant_id = $1 and id = $2";
 
+const RENEW: &str = "update traces set lease_until = $2 where id = any($1) and status = 'running' returning id";
+
+/// A row that another replica is failing is waited for, and then found to run no more.
 const FAIL_RUNNING: &str = "\
     with failed as ( \
         update traces set status = 'error', error = $3, end_time = $2, \
             duration_ms = greatest(0, floor(extract(epoch from $2 - start_time) * 1000))::bigint \
-        where status = 'running' and start_time < $1 returning 1 \
+        where status = 'running' and ($1 is null or lease_until < $1) \
+        returning id, tenant_id, agent_id, run_id, user_id, session_key, channel \
     ), failed_spans as ( \
         update spans set status = 'error', error = $3, end_time = $2, \
             duration_ms = greatest(0, floor(extract(epoch from $2 - start_time) * 1000))::bigint \
-        where status = 'running' and start_time < $1 \
+        where status = 'running' and ($1 is null or (tenant_id, trace_id) in (select tenant_id, id from failed)) \
     ) \
-    select count(*) as number from failed";
+    select failed.tenant_id, failed.run_id, failed.user_id, failed.session_key, failed.channel, coalesce(agents.agent_key, '') as agent_key \
+    from failed left join agents on agents.tenant_id = failed.tenant_id and agents.id = failed.agent_id";
 
 /// Rows that another replica is pruning are passed over.
 const PRUNE: &str = "\
@@ -82,6 +87,35 @@ const LLM_CALLS: &str = "\
         and (s.provider = any($2) or s.metadata#>>'{chatgpt_oauth_routing,selected_provider}' = any($2) \
             or s.metadata#>>'{chatgpt_oauth_routing,serving_provider}' = any($2)) \
     order by s.start_time desc, s.id desc limit $5";
+
+#[derive(QueryableByName)]
+struct Running {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+}
+
+#[derive(QueryableByName)]
+struct Lost {
+    #[diesel(sql_type = SqlUuid)]
+    tenant_id: Uuid,
+    #[diesel(sql_type = Text)]
+    run_id: String,
+    #[diesel(sql_type = Text)]
+    agent_key: String,
+    #[diesel(sql_type = Text)]
+    user_id: String,
+    #[diesel(sql_type = Text)]
+    session_key: String,
+    #[diesel(sql_type = Text)]
+    channel: String,
+}
+
+impl From<Lost> for LostRun {
+    fn from(lost: Lost) -> Self {
+        let Lost { tenant_id, run_id, agent_key, user_id, session_key, channel } = lost;
+        Self { tenant: TenantId(tenant_id), run_id, agent_key, user_id, session_key, channel }
+    }
+}
 
 #[derive(QueryableByName)]
 struct Costs {
@@ -107,12 +141,6 @@ impl From<Costs> for CostRow {
             trace_count: row.traces,
         }
     }
-}
-
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    number: i64,
 }
 
 fn matching(tenant: TenantId, filter: &TraceFilter) -> traces::BoxedQuery<'static, Pg> {
@@ -243,11 +271,19 @@ impl TraceStore for Postgres {
         rows.into_iter().map(LlmCallRow::call).collect()
     }
 
-    async fn all_tenants_fail_running(&self, started_before: DateTime<Utc>, now: DateTime<Utc>, error: &str) -> Result<i64> {
+    async fn all_tenants_renew_leases(&self, ids: &[TraceId], until: DateTime<Utc>) -> Result<Vec<TraceId>> {
         let connection = self.engine().await?;
-        let query = Fixed(sql_query(FAIL_RUNNING).bind::<Timestamptz, _>(started_before).bind::<Timestamptz, _>(now).bind::<Text, _>(text(error)));
-        let failed: Count = connection.run(query.get_result(&mut connection.pipe())).await?;
-        Ok(failed.number)
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let query = Fixed(sql_query(RENEW).bind::<Array<SqlUuid>, _>(ids).bind::<Timestamptz, _>(until));
+        let running: Vec<Running> = connection.run(query.load(&mut connection.pipe())).await?;
+        Ok(running.into_iter().map(|running| TraceId(running.id)).collect())
+    }
+
+    async fn all_tenants_fail_running(&self, leased_before: Option<DateTime<Utc>>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>> {
+        let connection = self.engine().await?;
+        let query = Fixed(sql_query(FAIL_RUNNING).bind::<Nullable<Timestamptz>, _>(leased_before).bind::<Timestamptz, _>(now).bind::<Text, _>(text(error)));
+        let lost: Vec<Lost> = connection.run(query.load(&mut connection.pipe())).await?;
+        Ok(lost.into_iter().map(LostRun::from).collect())
     }
 
     async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64> {

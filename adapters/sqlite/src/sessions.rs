@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Error, Result, SessionId, TenantId,
-    sessions::{ChatMessage, NewSession, Session, SessionDelta, SessionFilter, SessionStore},
+    sessions::{ChatMessage, Compaction, NewSession, Session, SessionDelta, SessionFilter, SessionStore, StoredMessage},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
 
@@ -43,6 +43,10 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
     })
 }
 
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
+    Ok(StoredMessage { seq: row.get("seq")?, message: row.json("message")? })
+}
+
 fn find(connection: &Connection, tenant: TenantId, key: &str) -> rusqlite::Result<Option<Session>> {
     connection.prepare_cached("select * from sessions where tenant_id = ?1 and session_key = ?2")?.query_row(params![Text(tenant), key], session).optional()
 }
@@ -51,6 +55,10 @@ fn find(connection: &Connection, tenant: TenantId, key: &str) -> rusqlite::Resul
 fn conditions(tenant: TenantId, wanted: &SessionFilter) -> (Filter, &'static str, bool) {
     let mut filter = Filter::tenant(tenant);
     filter.and_equal("user_id", wanted.user_id.as_ref());
+    filter.and_equal("label", wanted.label.as_ref());
+    if let Some(since) = wanted.updated_since {
+        filter.and("updated_at >= ?", [Value::from(since.timestamp_micros())]);
+    }
     if let Some(agent) = &wanted.agent_key {
         // A range and not LIKE: it can use the index, it is exact about case, and nothing has to be escaped.
         // ';' is the character after ':', so it ends the range of all that starts with the prefix.
@@ -85,12 +93,24 @@ fn append(
             "update sessions set next_seq = next_seq + ?3, message_count = message_count + ?3, message_bytes = message_bytes + ?4,
                 input_tokens = input_tokens + ?5, output_tokens = output_tokens + ?6,
                 model = coalesce(?7, model), provider = coalesce(?8, provider),
-                metadata = iif(?9 = '{}', metadata, json_patch(metadata, ?9)), updated_at = ?10
+                metadata = iif(?9 = '{}', metadata, json_patch(metadata, ?9)), updated_at = ?10, label = coalesce(?11, label)
              where tenant_id = ?1 and session_key = ?2
              returning id, next_seq",
         )?
         .query_row(
-            params![Text(tenant), key, count, bytes, delta.input_tokens, delta.output_tokens, delta.model, delta.provider, Json(&delta.metadata), Time(now)],
+            params![
+                Text(tenant),
+                key,
+                count,
+                bytes,
+                delta.input_tokens,
+                delta.output_tokens,
+                delta.model,
+                delta.provider,
+                Json(&delta.metadata),
+                Time(now),
+                delta.label
+            ],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?
@@ -186,29 +206,54 @@ impl SessionStore for Sqlite {
         self.write(move |connection| append(connection, tenant, &key, &messages, &delta, now)).await
     }
 
-    async fn messages(&self, tenant: TenantId, key: &str, limit: Option<i64>) -> Result<Vec<ChatMessage>> {
-        let key = key.to_owned();
+    async fn messages_before(&self, tenant: TenantId, key: &str, before: Option<i64>, limit: i64) -> Result<Vec<StoredMessage>> {
+        let (key, before, limit) = (key.to_owned(), before.unwrap_or(i64::MAX), limit.max(0));
         self.read(move |connection| {
-            // SQLite takes a negative limit for none.
-            let limit = limit.map_or(-1, |limit| limit.max(0));
             let mut statement = connection.prepare_cached(
-                "select message from session_messages
-                 where session_id = (select id from sessions where tenant_id = ?1 and session_key = ?2)
-                 order by seq desc limit ?3",
+                "select seq, message from session_messages
+                 where session_id = (select id from sessions where tenant_id = ?1 and session_key = ?2) and seq < ?3
+                 order by seq desc limit ?4",
             )?;
-            let mut messages: Vec<ChatMessage> =
-                statement.query_map(params![Text(tenant), key, limit], |row| row.json("message"))?.collect::<rusqlite::Result<_>>()?;
+            let mut messages: Vec<_> = statement.query_map(params![Text(tenant), key, before, limit], stored)?.collect::<rusqlite::Result<_>>()?;
             messages.reverse();
             Ok(messages)
         })
         .await
     }
 
-    async fn set_label(&self, tenant: TenantId, key: &str, label: &str, now: DateTime<Utc>) -> Result<bool> {
-        let (key, label) = (key.to_owned(), label.to_owned());
+    async fn messages_after(&self, tenant: TenantId, key: &str, after: i64, limit: i64) -> Result<Vec<StoredMessage>> {
+        let (key, limit) = (key.to_owned(), limit.max(0));
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "select seq, message from session_messages
+                 where session_id = (select id from sessions where tenant_id = ?1 and session_key = ?2) and seq > ?3
+                 order by seq limit ?4",
+            )?;
+            Ok(statement.query_map(params![Text(tenant), key, after, limit], stored)?.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+    }
+
+    async fn compact(&self, tenant: TenantId, compaction: &Compaction) -> Result<bool> {
+        let compaction = compaction.clone();
         self.write(move |connection| {
-            let mut statement = connection.prepare_cached("update sessions set label = ?3, updated_at = ?4 where tenant_id = ?1 and session_key = ?2")?;
-            Ok(statement.execute(params![Text(tenant), key, label, Time(now)])? > 0)
+            let Compaction { session, through, summary } = &compaction;
+            let gone = connection.prepare_cached("delete from session_messages where session_id = ?1 and tenant_id = ?2 and seq <= ?3")?.execute(params![
+                Text(session),
+                Text(tenant),
+                through
+            ])?;
+            if gone == 0 {
+                return Ok(false);
+            }
+            connection
+                .prepare_cached(
+                    "update sessions set summary = ?2, compaction_count = compaction_count + 1, (message_count, message_bytes) =
+                        (select count(*), coalesce(sum(octet_length(message)), 0) from session_messages where session_id = ?1)
+                     where id = ?1",
+                )?
+                .execute(params![Text(session), summary])?;
+            Ok(true)
         })
         .await
     }

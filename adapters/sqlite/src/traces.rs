@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Error, Result, TenantId, TraceId,
-    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, Span, Trace, TraceEnd, TraceFilter, TraceStatus, TraceStore},
+    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, LostRun, Span, Trace, TraceEnd, TraceFilter, TraceStatus, TraceStore},
 };
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
 use std::collections::BTreeSet;
@@ -182,20 +182,42 @@ impl TraceStore for Sqlite {
         .await
     }
 
-    async fn all_tenants_fail_running(&self, started_before: DateTime<Utc>, now: DateTime<Utc>, error: &str) -> Result<i64> {
+    async fn all_tenants_renew_leases(&self, ids: &[TraceId], until: DateTime<Utc>) -> Result<Vec<TraceId>> {
+        let ids = ids.to_vec();
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached("update traces set lease_until = ?2 where id = ?1 and status = 'running'")?;
+            let mut running = Vec::with_capacity(ids.len());
+            for id in ids {
+                if statement.execute(params![Text(id), Time(until)])? > 0 {
+                    running.push(id);
+                }
+            }
+            Ok(running)
+        })
+        .await
+    }
+
+    async fn all_tenants_fail_running(&self, leased_before: Option<DateTime<Utc>>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>> {
         let error = error.to_owned();
         self.write(move |connection| {
-            let fail = |table: &str| {
-                connection
-                    .prepare_cached(&format!(
-                        "update {table} set status = 'error', error = ?3, end_time = ?2, duration_ms = max(0, (?2 - start_time) / 1000)
-                         where status = 'running' and start_time < ?1"
-                    ))?
-                    .execute(params![Time(started_before), Time(now), error])
-            };
-            fail("spans")?;
-            let traces = fail("traces")?;
-            Ok(i64::try_from(traces).map_err(Error::internal)?)
+            let before = leased_before.map(Time);
+            connection
+                .prepare_cached(
+                    "update spans set status = 'error', error = ?3, end_time = ?2, duration_ms = max(0, (?2 - start_time) / 1000)
+                     where status = 'running'
+                        and (?1 is null or trace_id in (select id from traces where status = 'running' and lease_until < ?1))",
+                )?
+                .execute(params![before, Time(now), error])?;
+            let lost = connection
+                .prepare_cached(
+                    "update traces set status = 'error', error = ?3, end_time = ?2, duration_ms = max(0, (?2 - start_time) / 1000)
+                     where status = 'running' and (?1 is null or lease_until < ?1)
+                     returning tenant_id, run_id, user_id, session_key, channel,
+                        coalesce((select agent_key from agents where agents.id = traces.agent_id and agents.tenant_id = traces.tenant_id), '') as agent_key",
+                )?
+                .query_map(params![before, Time(now), error], row::lost)?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(lost)
         })
         .await
     }

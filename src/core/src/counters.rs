@@ -15,6 +15,7 @@ const LLM_TOKENS: &str = "goclaw_llm_tokens_total";
 const LLM_RETRIES: &str = "goclaw_llm_retries_total";
 const TOOL_CALLS: &str = "goclaw_tool_calls_total";
 const TOOL_SECONDS: &str = "goclaw_tool_call_seconds";
+const COMPACTIONS: &str = "goclaw_compactions_total";
 const SPANS_DELAYED: &str = "goclaw_trace_spans_delayed_total";
 const SPANS_DROPPED: &str = "goclaw_trace_spans_dropped_total";
 const AUDIT_DROPPED: &str = "goclaw_audit_notes_dropped_total";
@@ -34,6 +35,7 @@ pub fn describe() {
     describe_counter!(LLM_RETRIES, "Calls of LLM providers that were tried again, by provider type");
     describe_counter!(TOOL_CALLS, "Calls of tools, by tool and whether they failed");
     describe_histogram!(TOOL_SECONDS, Unit::Seconds, "Time of a call of a tool");
+    describe_counter!(COMPACTIONS, "Conversations that were summed up, by where (within a run or for good) and outcome");
     describe_counter!(SPANS_DELAYED, "Spans of traces that waited for the end of their run because the queue was full");
     describe_counter!(SPANS_DROPPED, "Spans of traces that could not be stored");
     describe_counter!(AUDIT_DROPPED, "Notes for the audit log that came too fast and were dropped");
@@ -91,6 +93,11 @@ pub(crate) fn llm_retry(provider_type: &str) {
 pub(crate) fn tool_call(tool: &'static str, is_error: bool, took: Duration) {
     counter!(TOOL_CALLS, "tool" => tool, "error" => if is_error { "true" } else { "false" }).increment(1);
     histogram!(TOOL_SECONDS, "tool" => tool).record(took);
+}
+
+/// `scope` is `run` or `session`.
+pub(crate) fn compaction(scope: &'static str, ok: bool) {
+    counter!(COMPACTIONS, "scope" => scope, "outcome" => if ok { "ok" } else { "error" }).increment(1);
 }
 
 pub(crate) fn span_delayed() {

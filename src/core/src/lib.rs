@@ -11,6 +11,7 @@ pub mod auth;
 pub mod caller;
 pub mod chat;
 pub mod coherence;
+pub mod compaction;
 pub mod config_permissions;
 pub mod configuration;
 pub mod context_files;
@@ -39,6 +40,7 @@ pub mod speech;
 mod summoning;
 pub mod system_configs;
 pub mod tenants;
+mod tokens;
 pub mod toolbox;
 pub mod traces;
 pub mod workspace;
@@ -92,9 +94,6 @@ use system_configs::SystemConfigs;
 use tenants::Tenants;
 use toolbox::ToolBox;
 use traces::{Tracer, Traces};
-
-/// A run that began longer ago than this and has not ended has lost its process.
-const LONGEST_RUN: chrono::TimeDelta = chrono::TimeDelta::hours(6);
 
 /// What the gateway is built from.
 pub struct Parts {
@@ -287,6 +286,15 @@ impl Core {
             clock: clock.clone(),
             ids: ids.clone(),
         });
+        let conversations = Arc::new(sessions::tools::Conversations {
+            store: stores.sessions.clone(),
+            agents: agents.clone(),
+            tenants: stores.tenants.clone(),
+            clock: clock.clone(),
+            engine: Default::default(),
+            answering: Default::default(),
+        });
+        let tools = tools.into_iter().chain(sessions::tools::all(&conversations)).collect::<Vec<_>>();
         let stored = StoredProviders::new(stores.providers.clone(), sealer.clone(), registry.clone(), tokens.clone());
         coherence.register(stored.clone());
         stored.follow(&runtime);
@@ -346,16 +354,11 @@ impl Core {
         tools.push(Arc::new(SpeechTool::new(voice.clone(), tenant_settings.clone())));
         let toolbox = ToolBox::new(tools, stores.builtin_tools.clone(), agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
         let tools = Arc::new(toolbox);
-        let interrupted = message::run_interrupted().to_string();
-        tokio::try_join!(stored.refresh_all(), tools.seed(), summoner.follow(stores.database.exclusive()), async {
-            // Another replica's runs go on; one that began so long ago does not.
-            let before = clock.now() - if stores.database.exclusive() { chrono::TimeDelta::zero() } else { LONGEST_RUN };
-            let failed = stores.traces.all_tenants_fail_running(before, clock.now(), &interrupted).await?;
-            if failed > 0 {
-                tracing::warn!(runs = failed, "runs were interrupted when the gateway last stopped");
-            }
-            Ok(())
-        })?;
+        let exclusive = stores.database.exclusive();
+        tokio::try_join!(stored.refresh_all(), tools.seed(), summoner.follow(exclusive), tracer.give_up(&*bus, exclusive))?;
+        if !exclusive {
+            tracer.keep_leases(bus.clone(), &runtime);
+        }
         let sessions = Arc::new(Sessions {
             store: stores.sessions.clone(),
             agents: stores.agents.clone(),
@@ -368,6 +371,7 @@ impl Core {
         });
         let engine = Arc::new(Engine {
             titles: Arc::new(tokio::sync::Semaphore::new(runs::title::AT_ONCE)),
+            compactions: Default::default(),
             sessions: stores.sessions.clone(),
             registry,
             routes,
@@ -480,6 +484,8 @@ impl Core {
             ids: ids.clone(),
         });
         user_files.sweep_uploads(&runtime);
+        // The engine needs the tools, so it is given to them late.
+        let _ = conversations.engine.set(Arc::downgrade(&chat.engine));
         coherence.register(auth.clone());
         coherence.register(config_permissions.clone());
         coherence.register(tenant_settings.clone());

@@ -81,26 +81,18 @@ pub fn weight(message: &ChatMessage) -> usize {
     message.content.chars().count() + message.thinking.chars().count() + calls
 }
 
-/// Shortens old tool results until the conversation is well within `context_window` tokens, then drops the oldest turns
-/// if it still would not fit. The first message after a cut is always a user's, and no result loses its call.
-pub fn prune(messages: &mut Vec<ChatMessage>, context_window: i64, settings: &PruneSettings) {
-    let window = usize::try_from(context_window).unwrap_or(0).saturating_mul(CHARS_PER_TOKEN);
-    if window == 0 {
-        return;
-    }
-    if settings.mode != "off" {
-        shorten(messages, window, settings);
-    }
-    drop_oldest_turns(messages, window * 17 / 20);
-}
-
 fn share(part: usize, whole: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let share = part as f64 / whole as f64;
     share
 }
 
-fn shorten(messages: &mut [ChatMessage], window: usize, settings: &PruneSettings) {
+/// Shortens old tool results until the conversation is well within `context_window` tokens.
+pub(crate) fn shorten(messages: &mut [ChatMessage], context_window: i64, settings: &PruneSettings) {
+    let window = characters(context_window);
+    if window == 0 || settings.mode == "off" {
+        return;
+    }
     let mut total: usize = messages.iter().map(weight).sum();
     if share(total, window) < settings.soft_trim_ratio {
         return;
@@ -148,14 +140,25 @@ pub fn head_and_tail(text: &str, head: usize, tail: usize) -> String {
     format!("{beginning}\n[… {} characters left out …]\n{end}", length - head - tail)
 }
 
-fn drop_oldest_turns(messages: &mut Vec<ChatMessage>, limit: usize) {
-    let mut total: usize = messages.iter().map(weight).sum();
-    let lead = messages.iter().take_while(|message| message.role == MessageRole::System).count();
+/// Drops the oldest turns of a conversation that would not fit into `context_window` tokens, when nothing else helped. The first
+/// `lead` messages stay and do not count: the system prompt, and the summary. The first message after a cut is always a user's, and
+/// no result loses its call.
+pub(crate) fn drop_oldest_turns(messages: &mut Vec<ChatMessage>, lead: usize, context_window: i64) {
+    let limit = characters(context_window) / 10 * 9;
+    if limit == 0 {
+        return;
+    }
+    let mut total: usize = messages.iter().skip(lead).map(weight).sum();
     while total > limit {
         let next = messages.iter().enumerate().skip(lead + 1).find(|(_, message)| message.role == MessageRole::User).map(|(at, _)| at);
         let Some(next) = next else { break };
         total -= messages.drain(lead..next).map(|message| weight(&message)).sum::<usize>();
     }
+}
+
+/// About as many characters as fit into so many tokens.
+fn characters(tokens: i64) -> usize {
+    usize::try_from(tokens).unwrap_or(0).saturating_mul(CHARS_PER_TOKEN)
 }
 
 #[cfg(test)]
@@ -173,6 +176,11 @@ mod tests {
             ChatMessage::tool_result(format!("c{n}"), result, false),
             ChatMessage::new(MessageRole::Assistant, format!("answer {n}")),
         ]
+    }
+
+    fn prune(messages: &mut Vec<ChatMessage>, window: i64, settings: &PruneSettings) {
+        shorten(messages, window, settings);
+        drop_oldest_turns(messages, 0, window);
     }
 
     fn conversation(turns: usize, result: &str) -> Vec<ChatMessage> {

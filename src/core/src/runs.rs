@@ -1,6 +1,7 @@
 //! Which runs go on now, and in which order the others of a conversation follow.
 
 pub(crate) mod budget;
+pub(crate) mod compact;
 pub(crate) mod emit;
 pub(crate) mod engine;
 pub(crate) mod guard;

@@ -1,6 +1,7 @@
 //! Sessions, as their users see them.
 
 mod change;
+pub(crate) mod tools;
 
 pub use change::{SessionPatch, SessionPatched};
 
@@ -29,7 +30,7 @@ use std::{
 
 /// The most sessions of one page.
 const MAX_PAGE: i64 = 200;
-/// The most messages that one answer holds: the newest ones.
+/// The most messages of one page.
 const MAX_HISTORY: i64 = 2_000;
 /// Tokens that every prompt has beside the messages, for estimates.
 const PROMPT_TOKENS: i64 = 12_000;
@@ -112,6 +113,29 @@ fn zero(n: &i64) -> bool {
     *n == 0
 }
 
+/// Which part of a session's messages is asked for.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HistoryQuery {
+    /// Which session.
+    pub session_key: String,
+    /// How many messages; 2,000 if it is not positive, and at most.
+    pub limit: i64,
+    /// Only messages before this place, which an earlier answer named.
+    pub before: Option<i64>,
+}
+
+/// A page of what was said in a session.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryPage {
+    /// What was said, oldest first.
+    pub messages: Vec<ChatMessage>,
+    /// Where the page before this one ends; absent if nothing was said before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<i64>,
+}
+
 /// A session with what was said in it.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SessionPreview {
@@ -138,6 +162,7 @@ impl Sessions {
             user_id: (!caller.is_admin()).then(|| caller.user.to_string()),
             limit,
             offset,
+            ..SessionFilter::default()
         };
         if filter.user_id.as_deref() == Some("") {
             return Ok(SessionPage { sessions: vec![], total: 0, limit, offset });
@@ -190,19 +215,28 @@ impl Sessions {
         Ok(SessionPreview { key: key.into(), messages, summary: session.map(|session| session.summary).unwrap_or_default() })
     }
 
-    /// What was said in a session, oldest first; nothing for an unknown one.
+    /// What was said in a session last, or before a place, oldest first; nothing for an unknown one.
     ///
     /// # Errors
     /// `Forbidden` for another user's, for callers below admin; `Invalid` without a key.
-    pub async fn history(&self, caller: &Caller, key: &str) -> Result<Vec<ChatMessage>> {
+    pub async fn history(&self, caller: &Caller, query: &HistoryQuery) -> Result<HistoryPage> {
         caller.require(Role::Viewer, Access::Read, "chat.history")?;
+        let key = &query.session_key;
         if key.is_empty() {
             return Err(Error::required("sessionKey"));
         }
-        match self.visible(caller, key).await? {
-            Some(_) => self.store.messages(caller.tenant, key, Some(MAX_HISTORY)).await,
-            None => Ok(vec![]),
+        if self.visible(caller, key).await?.is_none() {
+            return Ok(HistoryPage { messages: vec![], before: None });
         }
+        let limit = if query.limit <= 0 { MAX_HISTORY } else { query.limit.min(MAX_HISTORY) };
+        // One more tells whether there are any more.
+        let mut found = self.store.messages_before(caller.tenant, key, query.before, limit + 1).await?;
+        let older = usize::try_from(limit).is_ok_and(|limit| found.len() > limit);
+        if older {
+            found.remove(0);
+        }
+        let before = found.first().filter(|_| older).map(|first| first.seq);
+        Ok(HistoryPage { messages: found.into_iter().map(|stored| stored.message).collect(), before })
     }
 
     /// The session, if there is one.

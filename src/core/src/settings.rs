@@ -4,7 +4,7 @@ mod tenant;
 
 pub use tenant::TenantSettings;
 
-use crate::{policy::ToolPolicy, pricing::Price, prune::PruneSettings};
+use crate::{compaction::CompactionSettings, policy::ToolPolicy, pricing::Price, prune::PruneSettings};
 use arc_swap::ArcSwap;
 use goclaw_ports::speech::SpeechService;
 use schemars::JsonSchema;
@@ -104,6 +104,8 @@ pub struct AgentDefaults {
     pub max_tool_calls: u32,
     /// When old tool results are shortened.
     pub pruning: PruneSettings,
+    /// When long conversations are summed up.
+    pub compaction: CompactionSettings,
     /// The most characters of one context file in the prompt.
     pub bootstrap_max_chars: usize,
     /// The most characters of all context files in the prompt.

@@ -37,6 +37,10 @@ const HOUR: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
 /// The catalogue's rows for the tools that this version has: name, display name, description, category, hint.
 const CATALOGUE: &[(&str, &str, &str, &str, &str)] = &[
+    ("sessions_list", "List Sessions", "Lists the agent's conversations with the same user.", "sessions", ""),
+    ("session_status", "Session Status", "Tells about a conversation: its model, length, tokens and last change.", "sessions", ""),
+    ("sessions_history", "Session History", "Reads the newest messages of another conversation with the same user.", "sessions", ""),
+    ("sessions_send", "Send to Session", "Sends a message into another conversation with the same user.", "sessions", ""),
     ("read_file", "Read File", "Reads a text file in the workspace, as a whole or in part.", "filesystem", ""),
     ("write_file", "Write File", "Creates, replaces or extends a file in the workspace.", "filesystem", ""),
     ("edit", "Edit File", "Replaces an exact piece of text in a file of the workspace.", "filesystem", ""),

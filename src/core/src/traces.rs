@@ -1,5 +1,6 @@
 //! Traces, as runs write them: beside the run, in batches, never in its way.
 
+mod leases;
 mod reading;
 
 pub use reading::{CostSummary, ExportedTrace, TraceDetail, TracePage, Traces};
@@ -12,10 +13,11 @@ use goclaw_ports::{
     llm::Routing,
     traces::{CostFilter, ROUTING, Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
 };
+use leases::{Lease, Leases};
 use serde_json::json;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How many changes wait at most before they are counted as dropped.
 const QUEUE: usize = 1_000;
@@ -41,6 +43,7 @@ pub struct Tracer {
     exporter: Option<Arc<dyn TraceExporter>>,
     /// The ends of traces that are being written.
     ends: TaskTracker,
+    leases: Arc<Leases>,
 }
 
 impl Tracer {
@@ -54,12 +57,13 @@ impl Tracer {
     ) -> Self {
         let (queue, writes) = mpsc::channel(QUEUE);
         runtime.spawn(flush_loop(store.clone(), writes));
-        Self { store, clock, ids, queue, exporter, ends: TaskTracker::new() }
+        Self { store, clock, ids, queue, exporter, ends: TaskTracker::new(), leases: Arc::default() }
     }
 
     /// Begins a run's trace. If it cannot be stored, the run goes on without.
     pub async fn begin(&self, tenant: TenantId, trace: Trace) -> RunTrace {
         let stored = self.store.insert(tenant, &trace).await;
+        let lease = stored.is_ok().then(|| self.leases.take(trace.id));
         let id = trace.id;
         if let Err(error) = &stored {
             tracing::warn!(%error, "the trace could not be stored; the run goes on without");
@@ -67,7 +71,7 @@ impl Tracer {
         let mut root = self.span(tenant, trace.id, "agent", trace.tags.first().unwrap_or(&trace.name));
         root.agent_id = trace.agent_id;
         let export = self.exporter.clone().map(|exporter| Export { exporter, trace, spans: vec![] });
-        let mut run = RunTrace { tracer: self.clone(), tenant, on: stored.is_ok(), trace: id, root, left: vec![], export };
+        let mut run = RunTrace { tracer: self.clone(), tenant, on: stored.is_ok(), trace: id, root, left: vec![], export, lease };
         run.put(run.root.clone());
         run
     }
@@ -163,6 +167,7 @@ pub struct RunTrace {
     /// Spans that did not fit into the queue; they are handed over at the end.
     left: Vec<Span>,
     export: Option<Export>,
+    lease: Option<Lease>,
 }
 
 /// What another system gets when the run has ended.
@@ -199,6 +204,13 @@ impl Export {
 }
 
 impl RunTrace {
+    /// What stops the run if others take its process for gone and give the run up.
+    pub(crate) fn stops(&self, token: CancellationToken) {
+        if let Some(lease) = &self.lease {
+            lease.stops(token);
+        }
+    }
+
     /// A step of the run that begins now, below the run itself.
     #[must_use]
     pub fn span(&self, span_type: &str, name: &str) -> Span {

@@ -26,6 +26,9 @@ pub const DEFAULT_TEXT: &str = "Hello from the stub model.";
 /// The title that it gives to every session.
 pub const TITLE: &str = "Stub title";
 
+/// The summary that it gives of every conversation.
+pub const SUMMARY: &str = "Stub summary: they talked about foxes.";
+
 type Rule = Box<dyn Fn(&Request) -> Option<Answer> + Send>;
 
 /// A request that the upstream got.
@@ -103,8 +106,15 @@ impl Request {
         limit == 50 && self.last_user_text() != "hi"
     }
 
+    /// Whether this asks for the summary of a long conversation, which the gateway does on its own. Scripts and
+    /// [`FakeLlm::questions`] leave such questions out.
+    #[must_use]
+    pub fn asks_for_summary(&self) -> bool {
+        self.last_user_text().contains("<messages>") && self.tool_names().is_empty() && !self.streams()
+    }
+
     fn is_question(&self) -> bool {
-        self.method == "POST" && self.form.is_empty() && !self.asks_for_title()
+        self.method == "POST" && self.form.is_empty() && !self.asks_for_title() && !self.asks_for_summary()
     }
 
     fn is_responses(&self) -> bool {
@@ -136,6 +146,7 @@ struct Script {
     default: Option<Answer>,
     models: Option<Answer>,
     places: Vec<(String, Rule)>,
+    summaries: Option<Answer>,
 }
 
 struct Shared {
@@ -160,6 +171,9 @@ impl Shared {
             return Answer::text(TITLE);
         }
         let mut script = self.script();
+        if request.asks_for_summary() {
+            return script.summaries.clone().unwrap_or_else(|| Answer::text(SUMMARY));
+        }
         if let Some(answer) = script.queue.pop_front() {
             return answer;
         }
@@ -245,7 +259,13 @@ impl FakeLlm {
         self
     }
 
-    /// All questions so far (no model lists, no titles), oldest first.
+    /// What every summary of a conversation is from now on.
+    pub fn summaries(&self, answer: Answer) -> &Self {
+        self.shared.script().summaries = Some(answer);
+        self
+    }
+
+    /// All questions so far (no model lists, titles or summaries), oldest first.
     #[must_use]
     pub fn questions(&self) -> Vec<Request> {
         self.shared.requests.borrow().iter().filter(|request| request.is_question()).cloned().collect()
@@ -255,6 +275,12 @@ impl FakeLlm {
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.borrow().clone()
+    }
+
+    /// The questions for summaries so far, oldest first.
+    #[must_use]
+    pub fn summaries_asked_for(&self) -> Vec<Request> {
+        self.requests().into_iter().filter(Request::asks_for_summary).collect()
     }
 
     /// Forgets the requests so far.

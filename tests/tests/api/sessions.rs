@@ -1,7 +1,15 @@
 //! `sessions.list`, `sessions.preview`, and who may see which conversation.
 
 use crate::common::{Tenants, create_agent_with, fox_session, history, message};
-use goclaw_tests::{Answer, Edition, WsClient, fake_llm::Gate};
+use goclaw_ports::{
+    roles::Scope,
+    sessions::{NewSession, SessionDelta},
+};
+use goclaw_tests::{
+    Answer, Edition, Setup, WsClient,
+    fake_llm::Gate,
+    fixtures::{add_api_key, add_tenant, agent, at, new_session, said},
+};
 use serde_json::{Value, json};
 
 fn keys(list: &Value) -> Vec<&str> {
@@ -88,6 +96,47 @@ on_both_editions! {
         let odd = admin.call("sessions.list", &json!({"limit": -5, "offset": -1})).await.unwrap();
         assert_eq!((&odd["limit"], &odd["offset"]), (&json!(20), &json!(0)));
         assert!(admin.call("sessions.list", &json!({"limit": 100_000})).await.unwrap()["limit"].as_i64().unwrap() <= 200);
+    }
+
+    async fn a_long_history_is_read_page_by_page_from_the_newest_on(edition) {
+        let mut setup = Setup::new(edition).await;
+        let stores = setup.stores().await;
+        let tenant = add_tenant(&stores, "a").await;
+        let fox = agent(tenant, "fox");
+        stores.agents.insert(tenant, &fox, &[]).await.unwrap();
+        let new = NewSession { user_id: "mai".into(), ..new_session(fox.id, &fox_session("1")) };
+        stores.sessions.open(tenant, &new, at(0)).await.unwrap();
+        let all: Vec<_> = (0..2_500).map(|n| said(n.to_string())).collect();
+        stores.sessions.append(tenant, &new.key, &all, &SessionDelta::default(), at(1)).await.unwrap();
+        let key = add_api_key(&stores, Some(tenant), &[Scope::Read], "").await;
+        drop(stores);
+        let server = setup.start().await;
+        let (mut mai, mut lan) = (server.connected(&json!({"token": key, "user_id": "mai"})).await, server.connected(&json!({"token": key, "user_id": "lan"})).await);
+        let numbers = |page: &Value| page["messages"].as_array().unwrap().iter().map(|message| message["content"].as_str().unwrap().parse().unwrap()).collect::<Vec<usize>>();
+
+        let newest = mai.call("chat.history", &json!({"sessionKey": new.key})).await.unwrap();
+        assert_eq!(numbers(&newest), (500..2_500).collect::<Vec<_>>());
+        let oldest = mai.call("chat.history", &json!({"sessionKey": new.key, "before": newest["before"]})).await.unwrap();
+        assert_eq!((numbers(&oldest), &oldest["before"]), ((0..500).collect::<Vec<_>>(), &Value::Null));
+
+        let (mut read, mut before) = (Vec::new(), Value::Null);
+        loop {
+            let page = mai.call("chat.history", &json!({"session_key": new.key, "limit": 1_000, "before": before})).await.unwrap();
+            read.splice(0..0, numbers(&page));
+            before = page["before"].clone();
+            if before.is_null() {
+                break;
+            }
+        }
+        assert_eq!(read, (0..2_500).collect::<Vec<_>>());
+        for odd in [json!({"limit": 100_000}), json!({"limit": -1})] {
+            let mut params = json!({"sessionKey": new.key});
+            params.as_object_mut().unwrap().extend(odd.as_object().unwrap().clone());
+            assert_eq!(numbers(&mai.call("chat.history", &params).await.unwrap()).len(), 2_000, "{odd}");
+        }
+        assert_eq!(mai.call("chat.history", &json!({"sessionKey": new.key, "before": "x"})).await.unwrap_err().code, "INVALID_REQUEST");
+        assert_eq!(mai.call("chat.history", &json!({"sessionKey": new.key, "before": i64::MIN})).await.unwrap()["messages"], json!([]));
+        assert_eq!(lan.call("chat.history", &json!({"sessionKey": new.key, "before": 10})).await.unwrap_err().code, "UNAUTHORIZED");
     }
 
     async fn keys_are_required(edition) {

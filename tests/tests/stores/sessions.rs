@@ -1,6 +1,6 @@
 use goclaw_ports::{
     AgentId,
-    sessions::{ChatMessage, MessageRole, Session, SessionDelta, SessionFilter, ToolCall},
+    sessions::{ChatMessage, Compaction, MessageRole, Session, SessionDelta, SessionFilter, StoredMessage, ToolCall},
 };
 use goclaw_tests::{
     TestDatabase,
@@ -13,6 +13,10 @@ const KEY: &str = "agent:fox:ws:1";
 
 fn none() -> SessionDelta {
     SessionDelta::default()
+}
+
+fn titled(label: &str) -> SessionDelta {
+    SessionDelta { label: Some(label.into()), ..none() }
 }
 
 fn all() -> SessionFilter {
@@ -120,7 +124,6 @@ on_both_databases! {
             assert_eq!(db.stores.sessions.find(tenant, key).await.unwrap(), None, "{key:?}");
             assert!(db.stores.sessions.messages(tenant, key, None).await.unwrap().is_empty());
             assert_fails!(db.stores.sessions.append(tenant, key, &[said("x")], &none(), at(2)).await, NotFound);
-            assert!(!db.stores.sessions.set_label(tenant, key, "x", at(2)).await.unwrap());
             assert!(!db.stores.sessions.reset(tenant, key, at(2)).await.unwrap());
             assert!(!db.stores.sessions.delete(tenant, key).await.unwrap());
         }
@@ -183,6 +186,26 @@ on_both_databases! {
             let (page, total) = db.stores.sessions.list(tenant, &filter).await.unwrap();
             assert_eq!(total, expected.len() as i64, "{filter:?}");
             assert_eq!(keys(page), expected, "{filter:?}");
+        }
+    }
+
+    async fn a_list_is_filtered_by_title_and_by_last_change(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        for n in 1..=4 {
+            let key = format!("agent:fox:ws:{n}");
+            db.stores.sessions.open(tenant, &new_session(fox.id, &key), at(n)).await.unwrap();
+            db.stores.sessions.append(tenant, &key, &[], &titled(if n % 2 == 0 { "even" } else { "Even" }), at(n)).await.unwrap();
+        }
+        let named = |numbers: &[i64]| (numbers.iter().map(|n| format!("agent:fox:ws:{n}")).collect::<Vec<_>>(), numbers.len() as i64);
+        for (filter, expected) in [
+            (SessionFilter { label: Some("even".into()), ..all() }, named(&[4, 2])),
+            (SessionFilter { label: Some("%".into()), ..all() }, named(&[])),
+            (SessionFilter { updated_since: Some(at(3)), ..all() }, named(&[4, 3])),
+            (SessionFilter { updated_since: Some(at(3)), label: Some("Even".into()), agent_key: Some("fox".into()), user_id: Some("user@example.com".into()), ..all() }, named(&[3])),
+        ] {
+            let (page, total) = db.stores.sessions.list(tenant, &filter).await.unwrap();
+            assert_eq!((keys(page), total), expected, "{filter:?}");
         }
     }
 
@@ -260,7 +283,7 @@ on_both_databases! {
         let fox = db.agent(tenant, "fox").await;
         db.session(tenant, fox.id, KEY).await;
         let metadata = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>();
-        let first = SessionDelta { input_tokens: 10, output_tokens: 5, model: Some("m1".into()), provider: Some("p1".into()), metadata: metadata(&[("a", "1"), ("b", "🦀")]) };
+        let first = SessionDelta { input_tokens: 10, output_tokens: 5, model: Some("m1".into()), provider: Some("p1".into()), metadata: metadata(&[("a", "1"), ("b", "🦀")]), ..none() };
         db.stores.sessions.append(tenant, KEY, &[said("one"), said("two")], &first, at(2)).await.unwrap();
         let one = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
         assert_eq!((one.input_tokens, one.output_tokens, one.model.as_str(), one.provider.as_str()), (10, 5, "m1", "p1"));
@@ -268,7 +291,7 @@ on_both_databases! {
         assert!(one.message_bytes >= (serde_json::to_string(&said("one")).unwrap().len() + "two".len()) as i64);
         assert_eq!(one.metadata, metadata(&[("a", "1"), ("b", "🦀")]));
 
-        let second = SessionDelta { input_tokens: 1, output_tokens: 2, model: None, provider: Some("p2".into()), metadata: metadata(&[("a", "2"), ("c", "")]) };
+        let second = SessionDelta { input_tokens: 1, output_tokens: 2, model: None, provider: Some("p2".into()), metadata: metadata(&[("a", "2"), ("c", "")]), ..none() };
         db.stores.sessions.append(tenant, KEY, &[said("three")], &second, at(3)).await.unwrap();
         let two = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
         assert_eq!((two.input_tokens, two.output_tokens, two.model.as_str(), two.provider.as_str()), (11, 7, "m1", "p2"));
@@ -334,8 +357,11 @@ on_both_databases! {
         let fox = db.agent(tenant, "fox").await;
         db.session(tenant, fox.id, KEY).await;
         let title = "🦀".repeat(500);
-        assert!(db.stores.sessions.set_label(tenant, KEY, &title, at(5)).await.unwrap());
+        db.stores.sessions.append(tenant, KEY, &[], &titled(&title), at(5)).await.unwrap();
+        db.stores.sessions.append(tenant, KEY, &[said("hi")], &none(), at(6)).await.unwrap();
         assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap().label, title);
+        db.stores.sessions.append(tenant, KEY, &[], &titled(""), at(7)).await.unwrap();
+        assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap().label, "", "a title can be taken away");
     }
 
     async fn a_session_is_entitled_once_and_keeps_its_place(db) {
@@ -354,9 +380,8 @@ on_both_databases! {
         let tenant = db.tenant("a").await;
         let fox = db.agent(tenant, "fox").await;
         db.session(tenant, fox.id, KEY).await;
-        let delta = SessionDelta { input_tokens: 3, output_tokens: 4, metadata: BTreeMap::from([("k".into(), "v".into())]), ..none() };
+        let delta = SessionDelta { input_tokens: 3, output_tokens: 4, metadata: BTreeMap::from([("k".into(), "v".into())]), ..titled("title") };
         db.stores.sessions.append(tenant, KEY, &[said("old"), said("older")], &delta, at(2)).await.unwrap();
-        db.stores.sessions.set_label(tenant, KEY, "title", at(2)).await.unwrap();
         assert!(db.stores.sessions.reset(tenant, KEY, at(5)).await.unwrap());
         let session = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
         assert_eq!((session.message_count, session.message_bytes, session.summary.as_str()), (0, 0, ""));
@@ -394,8 +419,11 @@ on_both_databases! {
         assert_eq!(db.stores.sessions.list(b, &all()).await.unwrap(), (vec![], 0));
         assert_eq!(db.stores.sessions.count(b).await.unwrap(), 0);
         assert!(db.stores.sessions.messages(b, KEY, None).await.unwrap().is_empty());
+        assert!(db.stores.sessions.messages_after(b, KEY, i64::MIN, 9).await.unwrap().is_empty());
+        let compaction = Compaction { session: before.as_ref().unwrap().id, through: i64::MAX, summary: "stolen".into() };
+        assert!(!db.stores.sessions.compact(b, &compaction).await.unwrap());
         assert_fails!(db.stores.sessions.append(b, KEY, &[said("of b")], &SessionDelta { input_tokens: 9, ..none() }, at(3)).await, NotFound);
-        assert!(!db.stores.sessions.set_label(b, KEY, "stolen", at(3)).await.unwrap());
+        assert_fails!(db.stores.sessions.append(b, KEY, &[], &titled("stolen"), at(3)).await, NotFound);
         assert!(!db.stores.sessions.entitle(b, KEY, "stolen").await.unwrap());
         assert!(!db.stores.sessions.reset(b, KEY, at(3)).await.unwrap());
         assert!(!db.stores.sessions.delete(b, KEY).await.unwrap());
@@ -406,9 +434,93 @@ on_both_databases! {
         db.stores.sessions.append(b, KEY, &[said("of b")], &none(), at(4)).await.unwrap();
         assert_eq!(texts(&db, b, KEY).await, ["of b"]);
         assert!(db.stores.sessions.reset(b, KEY, at(5)).await.unwrap());
-        assert!(db.stores.sessions.set_label(b, KEY, "of b", at(5)).await.unwrap());
+        db.stores.sessions.append(b, KEY, &[], &titled("of b"), at(5)).await.unwrap();
         assert!(db.stores.sessions.delete(b, KEY).await.unwrap());
         assert_eq!(db.stores.sessions.find(a, KEY).await.unwrap(), before);
         assert_eq!(texts(&db, a, KEY).await, ["of a"]);
+    }
+
+    async fn messages_are_read_before_and_after_a_place(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        db.stores.sessions.append(tenant, KEY, &["1", "2", "3", "4", "5"].map(said), &none(), at(2)).await.unwrap();
+        let all = db.stores.sessions.messages_before(tenant, KEY, None, 100).await.unwrap();
+        assert!(all.is_sorted_by(|one, next| one.seq < next.seq));
+        let third = all[2].seq;
+        let texts = |stored: Vec<StoredMessage>| stored.into_iter().map(|stored| stored.message.content).collect::<String>();
+        for (before, limit, expected) in [(None, 2, "45"), (Some(third), 100, "12"), (Some(third), 1, "2"), (Some(all[0].seq), 9, ""), (Some(i64::MAX), 1, "5"), (None, 0, "")] {
+            assert_eq!(texts(db.stores.sessions.messages_before(tenant, KEY, before, limit).await.unwrap()), expected, "{before:?} {limit}");
+        }
+        for (after, limit, expected) in [(i64::MIN, 2, "12"), (third, 100, "45"), (third, 1, "4"), (all[4].seq, 9, ""), (i64::MIN, 0, "")] {
+            assert_eq!(texts(db.stores.sessions.messages_after(tenant, KEY, after, limit).await.unwrap()), expected, "{after} {limit}");
+        }
+    }
+
+    async fn a_summary_takes_the_place_of_the_older_messages(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        db.stores.sessions.append(tenant, KEY, &["1", "2", "3", "4"].map(said), &SessionDelta { input_tokens: 9, ..titled("title") }, at(2)).await.unwrap();
+        let before = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        let all = db.stores.sessions.messages_before(tenant, KEY, None, 100).await.unwrap();
+        let compaction = Compaction { session: before.id, through: all[1].seq, summary: "one and two 🦊".into() };
+        // What is said meanwhile stays.
+        db.stores.sessions.append(tenant, KEY, &[said("5")], &none(), at(3)).await.unwrap();
+        assert!(db.stores.sessions.compact(tenant, &compaction).await.unwrap());
+        assert_eq!(texts(&db, tenant, KEY).await, ["3", "4", "5"]);
+        let after = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        assert!(after.message_bytes > 0 && after.message_bytes < before.message_bytes);
+        let expected = Session { summary: "one and two 🦊".into(), compaction_count: 1, message_count: 3, message_bytes: after.message_bytes, updated_at: at(3), ..before };
+        assert_eq!(after, expected);
+
+        // Its messages are gone, so a second one changes nothing.
+        assert!(!db.stores.sessions.compact(tenant, &Compaction { summary: "again".into(), ..compaction.clone() }).await.unwrap());
+        assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap(), expected);
+
+        assert!(db.stores.sessions.compact(tenant, &Compaction { through: all[3].seq, summary: "one to four".into(), ..compaction }).await.unwrap());
+        let session = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        assert_eq!((session.summary.as_str(), session.compaction_count, session.message_count), ("one to four", 2, 1));
+        db.stores.sessions.append(tenant, KEY, &[said("6")], &none(), at(4)).await.unwrap();
+        assert_eq!(texts(&db, tenant, KEY).await, ["5", "6"]);
+    }
+
+    async fn a_session_that_was_reset_or_made_anew_is_not_compacted(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        db.stores.sessions.append(tenant, KEY, &["1", "2"].map(said), &none(), at(2)).await.unwrap();
+        let session = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        let through = db.stores.sessions.messages_before(tenant, KEY, None, 1).await.unwrap()[0].seq;
+        let compaction = Compaction { session: session.id, through, summary: "old".into() };
+        db.stores.sessions.reset(tenant, KEY, at(3)).await.unwrap();
+        db.stores.sessions.append(tenant, KEY, &[said("new")], &none(), at(4)).await.unwrap();
+        assert!(!db.stores.sessions.compact(tenant, &compaction).await.unwrap());
+        db.stores.sessions.delete(tenant, KEY).await.unwrap();
+        db.session(tenant, fox.id, KEY).await;
+        db.stores.sessions.append(tenant, KEY, &["3", "4"].map(said), &none(), at(5)).await.unwrap();
+        assert!(!db.stores.sessions.compact(tenant, &compaction).await.unwrap());
+        assert_eq!(texts(&db, tenant, KEY).await, ["3", "4"]);
+        assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap().summary, "");
+    }
+
+    async fn compacting_and_appending_at_once_lose_nothing_and_count_right(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        db.session(tenant, fox.id, KEY).await;
+        db.stores.sessions.append(tenant, KEY, &[said("0")], &none(), at(2)).await.unwrap();
+        let session = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
+        let db = &db;
+        let append = async |n: usize| db.stores.sessions.append(tenant, KEY, &[said(n.to_string())], &none(), at(3)).await.unwrap();
+        let compact = async {
+            let through = db.stores.sessions.messages_before(tenant, KEY, None, 1).await.unwrap()[0].seq;
+            let older = db.stores.sessions.messages_before(tenant, KEY, Some(through + 1), 100).await.unwrap().len();
+            assert!(db.stores.sessions.compact(tenant, &Compaction { session: session.id, through, summary: "s".into() }).await.unwrap());
+            older
+        };
+        let (_, gone) = futures_util::future::join(futures_util::future::join_all((1..=32).map(append)), compact).await;
+        let left = texts(db, tenant, KEY).await.len();
+        assert_eq!(left + gone, 33);
+        assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap().message_count, left as i64);
     }
 }

@@ -1,7 +1,7 @@
 use goclaw_ports::{
     AgentId, TenantId, TraceId,
     llm::Routing,
-    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, ROUTING, Span, Trace, TraceEnd, TraceFilter, TraceStatus},
+    traces::{CostFilter, CostRow, LEASE, LlmCall, LlmCallFilter, LostRun, ROUTING, Span, Trace, TraceEnd, TraceFilter, TraceStatus},
 };
 use goclaw_tests::{
     TestDatabase,
@@ -280,8 +280,14 @@ on_both_databases! {
         let young_span = Span { status: TraceStatus::Running, start_time: at(100), end_time: None, duration_ms: None, ..span(a, young.id, "llm_call") };
         db.stores.traces.put_spans(a, &[running.clone(), finished.clone(), young_span.clone()]).await.unwrap();
 
-        assert_eq!(db.stores.traces.all_tenants_fail_running(at(50), at(60), "interrupted").await.unwrap(), 2);
-        assert_eq!(db.stores.traces.all_tenants_fail_running(at(50), at(60), "interrupted").await.unwrap(), 0);
+        assert!(db.stores.traces.all_tenants_fail_running(Some(at(0) + LEASE), at(60), "interrupted").await.unwrap().is_empty(), "their leases hold");
+        let (one, two) = tokio::join!(
+            db.stores.traces.all_tenants_fail_running(Some(at(1) + LEASE), at(60), "interrupted"),
+            db.stores.traces.all_tenants_fail_running(Some(at(1) + LEASE), at(60), "interrupted"),
+        );
+        let lost = [one.unwrap(), two.unwrap()].concat();
+        assert_eq!(lost.iter().map(|run| run.tenant).collect::<std::collections::BTreeSet<_>>(), [a, b].into());
+        assert_eq!(lost.len(), 2, "each is told of once");
 
         let (trace, spans) = db.stores.traces.find(a, old.id).await.unwrap().unwrap();
         assert_eq!((trace.status, trace.error.as_str(), trace.end_time), (TraceStatus::Error, "interrupted", Some(at(60))));
@@ -293,6 +299,36 @@ on_both_databases! {
         let (kept, spans) = db.stores.traces.find(a, young.id).await.unwrap().unwrap();
         assert_eq!(kept.status, TraceStatus::Running);
         assert_eq!(spans, [young_span]);
+    }
+
+    async fn a_lease_that_is_renewed_holds_and_the_run_is_told_of_when_it_ends(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let fox = db.agent(a, "fox").await;
+        let run = Trace { agent_id: Some(fox.id), user_id: "mai".into(), session_key: "agent:fox:ws:1".into(), run_id: "r1".into(), channel: "ws".into(), ..trace() };
+        db.stores.traces.insert(a, &run).await.unwrap();
+        let of_b = started(&db, b).await;
+        let ended = Trace { status: TraceStatus::Completed, end_time: Some(at(1)), ..trace() };
+        db.stores.traces.insert(a, &ended).await.unwrap();
+        let unknown = goclaw_ports::TraceId(uuid::Uuid::now_v7());
+        assert_eq!(db.stores.traces.all_tenants_renew_leases(&[run.id, ended.id, unknown], at(500)).await.unwrap(), [run.id]);
+        let lost = db.stores.traces.all_tenants_fail_running(Some(at(400)), at(400), "gone").await.unwrap();
+        assert_eq!(lost.iter().map(|run| run.tenant).collect::<Vec<_>>(), [b], "a lease that was not renewed is over");
+        assert!(db.stores.traces.all_tenants_renew_leases(&[of_b.id], at(900)).await.unwrap().is_empty(), "what was given up stays so");
+
+        let expected = LostRun { tenant: a, run_id: "r1".into(), agent_key: "fox".into(), user_id: "mai".into(), session_key: "agent:fox:ws:1".into(), channel: "ws".into() };
+        assert_eq!(db.stores.traces.all_tenants_fail_running(Some(at(501)), at(501), "gone").await.unwrap(), [expected]);
+        assert_eq!(db.stores.traces.find(a, run.id).await.unwrap().unwrap().0.status, TraceStatus::Error);
+    }
+
+    async fn with_nobody_else_at_work_all_runs_have_failed(db) {
+        let a = db.tenant("a").await;
+        let run = started(&db, a).await;
+        db.stores.traces.all_tenants_renew_leases(&[run.id], at(1_000_000)).await.unwrap();
+        let orphan = Span { status: TraceStatus::Running, end_time: None, duration_ms: None, ..span(a, run.id, "llm_call") };
+        db.stores.traces.put_spans(a, std::slice::from_ref(&orphan)).await.unwrap();
+        assert_eq!(db.stores.traces.all_tenants_fail_running(None, at(2), "gone").await.unwrap().len(), 1);
+        let (trace, spans) = db.stores.traces.find(a, run.id).await.unwrap().unwrap();
+        assert_eq!((trace.status, spans[0].status, spans[0].error.as_str()), (TraceStatus::Error, TraceStatus::Error, "gone"));
     }
 
     async fn old_traces_are_pruned_in_steps(db) {

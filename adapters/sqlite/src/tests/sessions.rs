@@ -51,8 +51,13 @@ async fn appended_messages_come_back_in_order_and_the_delta_is_applied() {
     let key = "agent:fox:ws:1";
     opened(&place, fox.id, key, "bob", 1).await;
     let awkward = "quote \" backslash \\ newline \n nul \0 ü 🦊";
-    let delta =
-        SessionDelta { input_tokens: 5, output_tokens: 7, model: Some("large".to_owned()), provider: None, metadata: map(&[("a", awkward), ("b", "1")]) };
+    let delta = SessionDelta {
+        input_tokens: 5,
+        output_tokens: 7,
+        model: Some("large".to_owned()),
+        metadata: map(&[("a", awkward), ("b", "1")]),
+        ..SessionDelta::default()
+    };
     sessions.append(MASTER, key, &[said("one"), said(awkward)], &delta, at(2)).await.unwrap();
     let delta = SessionDelta { metadata: map(&[("b", "2")]), ..delta };
     let dated = ChatMessage { created_at: Some(at(99)), ..said("three") };
@@ -110,9 +115,8 @@ async fn a_reset_keeps_title_tokens_and_metadata_and_the_order_goes_on() {
     let fox = place.agent(MASTER, "fox").await;
     let key = "agent:fox:ws:1";
     opened(&place, fox.id, key, "bob", 1).await;
-    let delta = SessionDelta { input_tokens: 5, metadata: map(&[("a", "1")]), ..SessionDelta::default() };
+    let delta = SessionDelta { input_tokens: 5, label: Some("title".to_owned()), metadata: map(&[("a", "1")]), ..SessionDelta::default() };
     sessions.append(MASTER, key, &[said("one")], &delta, at(2)).await.unwrap();
-    assert!(sessions.set_label(MASTER, key, "title", at(3)).await.unwrap());
     assert!(sessions.reset(MASTER, key, at(4)).await.unwrap());
     let session = sessions.find(MASTER, key).await.unwrap().unwrap();
     assert_eq!((session.label.as_str(), session.input_tokens, session.message_count, session.message_bytes), ("title", 5, 0, 0));
@@ -121,7 +125,6 @@ async fn a_reset_keeps_title_tokens_and_metadata_and_the_order_goes_on() {
     assert_eq!(sessions.messages(MASTER, key, None).await.unwrap().len(), 1);
 
     let other = place.other_tenant().await;
-    assert!(!sessions.set_label(other, key, "stolen", at(6)).await.unwrap());
     assert!(!sessions.reset(other, key, at(6)).await.unwrap());
     assert!(!sessions.delete(other, key).await.unwrap());
     assert!(sessions.delete(MASTER, key).await.unwrap());

@@ -3,7 +3,7 @@
 use crate::values::{Columns, Json, Text, Time};
 use goclaw_ports::{
     TenantId,
-    traces::{LlmCall, Span, Trace, TraceStatus},
+    traces::{LEASE, LlmCall, LostRun, Span, Trace, TraceStatus},
 };
 use rusqlite::{Connection, Row, named_params};
 
@@ -34,6 +34,17 @@ pub(super) fn trace(row: &Row<'_>) -> rusqlite::Result<Trace> {
         tags: row.json("tags")?,
         team_id: row.optional_id("team_id")?,
         created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn lost(row: &Row<'_>) -> rusqlite::Result<LostRun> {
+    Ok(LostRun {
+        tenant: row.id("tenant_id")?,
+        run_id: row.get("run_id")?,
+        agent_key: row.get("agent_key")?,
+        user_id: row.get("user_id")?,
+        session_key: row.get("session_key")?,
+        channel: row.get("channel")?,
     })
 }
 
@@ -86,10 +97,10 @@ pub(super) fn insert_trace(connection: &Connection, tenant: TenantId, trace: &Tr
         .prepare_cached(
             "insert into traces (id, tenant_id, parent_trace_id, agent_id, user_id, session_key, run_id, start_time, end_time, duration_ms, name,
                 channel, input_preview, output_preview, total_input_tokens, total_output_tokens, total_cost, span_count, llm_call_count,
-                tool_call_count, status, error, metadata, tags, team_id, created_at)
+                tool_call_count, status, error, metadata, tags, team_id, created_at, lease_until)
              values (:id, :tenant, :parent, :agent, :user, :session_key, :run, :start, :end, :duration, :name,
                 :channel, :input_preview, :output_preview, :input_tokens, :output_tokens, :cost, :spans, :llm_calls,
-                :tool_calls, :status, :error, :metadata, :tags, :team, :created_at)",
+                :tool_calls, :status, :error, :metadata, :tags, :team, :created_at, :lease)",
         )?
         .execute(named_params! {
             ":id": Text(trace.id),
@@ -118,6 +129,7 @@ pub(super) fn insert_trace(connection: &Connection, tenant: TenantId, trace: &Tr
             ":tags": Json(&trace.tags),
             ":team": trace.team_id.map(Text),
             ":created_at": Time(trace.created_at),
+            ":lease": Time(trace.start_time + LEASE),
         })
         .map(drop)
 }

@@ -248,6 +248,7 @@ fn settings(token: Option<&str>) -> Settings {
             context_window: 1,
             max_tool_calls: 1,
             pruning: Default::default(),
+            compaction: Default::default(),
             bootstrap_max_chars: 1,
             bootstrap_total_max_chars: 1,
             onboarding: true,

@@ -1,11 +1,22 @@
 //! A run from its beginning to its end: what is stored when, and what is told to whom.
 
-use super::{ActiveRun, Place, Runs, emit::Emitter, guard, history, onboarding, prompt, request::Request, sanitise, steps::Steps, title::Untitled};
+use super::{
+    ActiveRun, Place, Runs,
+    compact::{Compactions, Left},
+    emit::Emitter,
+    guard, history, onboarding, prompt,
+    request::Request,
+    sanitise,
+    steps::Steps,
+    title::Untitled,
+};
 use crate::{
+    compaction::{self, CompactionSettings},
     context_files::ContextFiles,
     counters, policy,
     pools::Routes,
     providers::Registry,
+    prune::PruneSettings,
     settings::{InjectionAction, Settings, TenantSettings},
     toolbox::{Offer, ToolBox, tool_agent},
     traces::{Tracer, new_trace, preview},
@@ -47,6 +58,8 @@ pub(crate) struct Engine {
     pub runtime: tokio::runtime::Handle,
     /// Places for titles in the making.
     pub titles: Arc<Semaphore>,
+    /// The conversations that are being summed up.
+    pub compactions: Compactions,
 }
 
 /// What a run answered.
@@ -74,6 +87,13 @@ pub(crate) struct Started {
     pub end: oneshot::Receiver<End>,
 }
 
+/// What is to be done after a run.
+#[derive(Default)]
+struct After {
+    untitled: Option<Untitled>,
+    left: Option<Left>,
+}
+
 /// All that the steps of a run need.
 pub(crate) struct Prepared {
     pub request: Request,
@@ -95,6 +115,17 @@ impl Prepared {
     pub fn max_iterations(&self) -> i32 {
         let own = self.request.agent.max_tool_iterations;
         self.request.options.max_iterations.map_or(own, |fewer| fewer.min(own)).max(1)
+    }
+
+    /// When the conversation is summed up.
+    pub fn compaction(&self) -> CompactionSettings {
+        self.settings.agents.compaction.with_own(self.request.agent.compaction_config.as_ref())
+    }
+
+    /// When old results are shortened.
+    pub fn pruning(&self) -> PruneSettings {
+        let own = self.request.agent.context_pruning.clone().and_then(|own| serde_json::from_value(Value::Object(own)).ok());
+        own.unwrap_or_else(|| self.settings.agents.pruning.clone())
     }
 }
 
@@ -120,17 +151,17 @@ impl Engine {
         let emitter = Emitter::new(self.bus.clone(), &request, run);
         let started = std::time::Instant::now();
         counters::run_started(request.origin.kind().to_owned());
-        let mut untitled = None;
+        let mut after = After::default();
         let end = tokio::select! {
             biased;
             () = run.cancel.cancelled() => End::Cancelled,
-            () = place.wait() => self.run_in_turn(request, run, &emitter, &mut untitled).await,
+            () = place.wait() => self.run_in_turn(request, run, &emitter, &mut after).await,
         };
         run.set_ended();
         let outcome = match &end {
             End::Completed(outcome) => {
                 emitter.event("run.completed", Some(completed(outcome)));
-                if let Some(untitled) = untitled {
+                if let Some(untitled) = after.untitled {
                     self.entitle(untitled);
                 }
                 "completed"
@@ -145,10 +176,13 @@ impl Engine {
             }
         };
         counters::run_ended(outcome, started.elapsed());
+        if let Some(left) = after.left {
+            self.compact(left);
+        }
         end
     }
 
-    async fn run_in_turn(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, emitter: &Emitter, untitled: &mut Option<Untitled>) -> End {
+    async fn run_in_turn(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, emitter: &Emitter, after: &mut After) -> End {
         let (tenant, key) = (request.caller.tenant, request.session_key.clone());
         let options = &request.options;
         let name = if options.trace_name.is_empty() { format!("chat {}", request.agent.agent_key) } else { options.trace_name.clone() };
@@ -171,14 +205,17 @@ impl Engine {
                 return End::Failed(error);
             }
         };
+        trace.stops(run.cancel.clone());
         run.open_inbox();
-        *untitled = Untitled::of(&prepared);
+        after.untitled = Untitled::of(&prepared);
         let mut steps = Steps::new(self, &prepared, run, emitter);
         let ended = tokio::select! {
             biased;
             () = run.cancel.cancelled() => None,
             ended = steps.take(&mut trace) => Some(ended),
         };
+        let answer = ended.as_ref().and_then(|ended| ended.as_deref().ok()).unwrap_or_default();
+        after.left = steps.left(answer);
         let spoken = steps.settle().await;
         let (end, rest) = match ended {
             Some(Ok(answer)) => {
@@ -194,7 +231,7 @@ impl Engine {
             output_tokens: spoken.usage.map_or(0, |usage| usage.completion_tokens),
             model: Some(prepared.model.clone()),
             provider: Some(prepared.provider.name().to_owned()),
-            metadata: Default::default(),
+            ..SessionDelta::default()
         };
         let mut last = spoken.unstored;
         last.extend(rest);
@@ -251,7 +288,7 @@ impl Engine {
         if session.user_id != *caller.user {
             return Err(Error::forbidden("this session belongs to another user"));
         }
-        let past = self.past(&request, &session).await?;
+        let (past, summary) = self.past(&request, session.clone()).await?;
         if !request.stored && !request.options.hidden {
             let said = ChatMessage { created_at: Some(self.clock.now()), ..ChatMessage::new(MessageRole::User, request.message.clone()) };
             self.sessions.append(caller.tenant, &request.session_key, std::slice::from_ref(&said), &SessionDelta::default(), self.clock.now()).await?;
@@ -278,11 +315,13 @@ impl Engine {
             workspace: &directory.to_string_lossy(),
             owners: &settings.gateway.owner_ids,
             extra: &request.options.extra_prompt,
-            summary: &session.summary,
             limits: (settings.agents.bootstrap_max_chars, settings.agents.bootstrap_total_max_chars),
             now: self.clock.now(),
         });
         let mut messages = vec![ChatMessage::new(MessageRole::System, system)];
+        if request.options.history_turns != Some(0) {
+            messages.extend(compaction::remembered(&summary));
+        }
         messages.extend(history::repaired(history::last_turns(past, request.options.history_turns)));
         if !request.stored {
             messages.push(ChatMessage::new(MessageRole::User, request.message.clone()));
@@ -307,11 +346,17 @@ impl Engine {
         Ok(Prepared { settings, provider, model, offer, context, meeting, untitled: session.label.is_empty(), messages, request })
     }
 
-    async fn past(&self, request: &Request, session: &Session) -> Result<Vec<ChatMessage>> {
+    /// What was said before, and the summary of what was said before that.
+    async fn past(&self, request: &Request, session: Session) -> Result<(Vec<ChatMessage>, String)> {
         if session.message_count == 0 {
-            return Ok(vec![]);
+            return Ok((vec![], session.summary));
         }
-        self.sessions.messages(request.caller.tenant, &request.session_key, Some(LOOK_BACK)).await
+        let (tenant, key) = (request.caller.tenant, &request.session_key);
+        let messages = self.sessions.messages(tenant, key, Some(LOOK_BACK)).await?;
+        // Some are gone since the session was read: a new summary has them, or the session was reset.
+        let fewer = i64::try_from(messages.len()).is_ok_and(|count| count < session.message_count.min(LOOK_BACK));
+        let summary = if fewer { self.sessions.find(tenant, key).await?.map(|session| session.summary).unwrap_or_default() } else { session.summary };
+        Ok((messages, summary))
     }
 
     /// The message, cut if it is too long; refused if it looks like a takeover and the operator wants that.

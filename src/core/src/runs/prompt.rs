@@ -33,8 +33,6 @@ pub(crate) struct Ingredients<'a> {
     pub owners: &'a [String],
     /// What this run adds; "" is nothing.
     pub extra: &'a str,
-    /// What was said before the oldest message that is kept.
-    pub summary: &'a str,
     /// The most characters of one file, and of all.
     pub limits: (usize, usize),
     /// Today.
@@ -86,9 +84,6 @@ pub(crate) fn compose(from: &Ingredients<'_>) -> String {
         prompt.add(format!("# For this run\n<context>\n{}\n</context>", from.extra.trim()));
     }
     prompt.add_some(other_files(&files, predefined));
-    if !from.summary.is_empty() {
-        prompt.add(format!("# Earlier in this conversation\n{}", from.summary));
-    }
     prompt.add(format!("Runtime: agent={} | channel={}", from.agent.agent_key, from.channel));
     if !only_meets {
         prompt.add_some(reminder(from, &files));
@@ -271,7 +266,6 @@ mod tests {
         provider_type: &'static str,
         owners: Vec<String>,
         extra: &'static str,
-        summary: &'static str,
     }
 
     impl Case {
@@ -289,7 +283,6 @@ mod tests {
                 provider_type: "anthropic",
                 owners: vec![],
                 extra: "",
-                summary: "",
             }
         }
 
@@ -309,7 +302,6 @@ mod tests {
                 provider_type: "openai_compat",
                 owners: vec!["boss".into()],
                 extra: "Be quick.",
-                summary: "They met.",
                 ..Self::new(agent_type)
             }
         }
@@ -328,7 +320,6 @@ mod tests {
                 workspace: "/w",
                 owners: &self.owners,
                 extra: self.extra,
-                summary: self.summary,
                 limits: (20_000, 24_000),
                 now: DateTime::UNIX_EPOCH,
             })
@@ -336,7 +327,7 @@ mod tests {
     }
 
     /// The parts of a prompt that have a condition, in their order.
-    const PARTS: [(&str, &str); 20] = [
+    const PARTS: [(&str, &str); 19] = [
         ("group line", "You take part in a group"),
         ("first meeting", "# First meeting"),
         ("profile", "# Getting to know the user"),
@@ -353,7 +344,6 @@ mod tests {
         ("group", "# In a group"),
         ("extra", "# For this run\n<context>\nBe quick."),
         ("files", "<file name=\"AGENTS.md\">"),
-        ("summary", "# Earlier in this conversation\nThey met."),
         ("character again", "# Remember\nStay in your character."),
         ("soul again", "Style: - Tone: dry - Emoji: no\nVibe: Calm."),
         ("rules again", "Follow the rules of AGENTS.md."),
@@ -393,7 +383,7 @@ mod tests {
             parts(&case.prompt())
         };
         type Change = fn(&mut Case);
-        let cases: [(Change, &[&str]); 15] = [
+        let cases: [(Change, &[&str]); 14] = [
             (|_| (), &[]),
             (|case| case.agent.agent_type = AgentType::Open, &["predefined", "evolve"]),
             (|case| case.agent.other_config.clear(), &["evolve"]),
@@ -401,7 +391,6 @@ mod tests {
             (|case| case.channel = "telegram", &["plain"]),
             (|case| case.owners.clear(), &["owners"]),
             (|case| case.extra = "", &["extra"]),
-            (|case| case.summary = "", &["summary"]),
             (|case| case.may_install = true, &["packages"]),
             (|case| drop(case.tools.remove(0)), &["packages"]),
             (|case| drop(case.tools.pop()), &["profile"]),

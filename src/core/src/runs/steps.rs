@@ -1,5 +1,7 @@
 //! The steps of a run: ask the model, do what it wants done, ask again.
 
+mod fit;
+
 use super::{
     ActiveRun,
     budget::Budget,
@@ -11,7 +13,8 @@ use super::{
     sanitise::{self, ThoughtFilter},
 };
 use crate::{
-    counters, prune,
+    compaction::Gauge,
+    counters,
     settings::Settings,
     traces::{RunTrace, note_routing},
 };
@@ -47,6 +50,9 @@ pub(crate) struct Steps<'a> {
     budget: Budget,
     /// How the question under way found the account that answers it.
     routing: Option<Routing>,
+    gauge: Gauge,
+    /// Whether the conversation was summed up, or that was tried.
+    compacted: bool,
     /// A step on its way into the store: it gets there even if the run is cancelled meanwhile.
     storing: Option<JoinHandle<Result<()>>>,
 }
@@ -82,6 +88,8 @@ impl<'a> Steps<'a> {
             calls_made: 0,
             budget: Budget::default(),
             routing: None,
+            gauge: Gauge::new(prepared.request.agent.context_window, &prepared.compaction()),
+            compacted: false,
             storing: None,
         }
     }
@@ -160,8 +168,7 @@ impl<'a> Steps<'a> {
     /// Asks the model once.
     async fn ask(&mut self, tools: Vec<ToolDefinition>, iteration: i32, trace: &mut RunTrace) -> Result<ChatResponse> {
         let Prepared { provider, model, settings, request, .. } = self.prepared;
-        let mut messages = self.messages.clone();
-        prune::prune(&mut messages, request.agent.context_window, &pruning(settings, &request.agent.context_pruning));
+        let messages = self.fitted(iteration, trace).await;
         let mut span = trace.span("llm_call", &format!("{}/{model} #{iteration}", provider.name()));
         span.provider = provider.name().into();
         span.model.clone_from(model);
@@ -187,6 +194,9 @@ impl<'a> Steps<'a> {
         match answer {
             Ok(response) => {
                 self.account(&mut span, &response);
+                if let Some(usage) = response.usage {
+                    self.gauge.note(usage, provider.provider_type());
+                }
                 self.budget.spend(span.total_cost);
                 trace.end(span, None);
                 Ok(response)
@@ -427,11 +437,6 @@ fn or_notice(text: String, notice: &str) -> String {
 fn max_tokens(settings: &Settings, own: Option<&Value>) -> u32 {
     let own = own.and_then(Value::as_u64).and_then(|tokens| u32::try_from(tokens).ok()).filter(|tokens| *tokens > 0);
     own.unwrap_or(settings.agents.max_tokens)
-}
-
-fn pruning(settings: &Settings, own: &Option<goclaw_ports::JsonObject>) -> prune::PruneSettings {
-    let own = own.as_ref().and_then(|own| serde_json::from_value(Value::Object(own.clone())).ok());
-    own.unwrap_or_else(|| settings.agents.pruning.clone())
 }
 
 /// The effort that the agent's own settings ask for, if they do.

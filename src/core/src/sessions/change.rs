@@ -74,15 +74,13 @@ impl Sessions {
         patch.check()?;
         let key = &patch.key;
         let session = self.visible(caller, key).await?.ok_or_else(|| Error::not_found("session", key))?;
-        if patch.model.is_some() || patch.metadata.is_some() {
-            let delta = SessionDelta { model: patch.model.clone(), metadata: patch.metadata.clone().unwrap_or_default(), ..SessionDelta::default() };
-            self.store.append(caller.tenant, key, &[], &delta, self.clock.now()).await?;
-        }
-        if let Some(label) = &patch.label
-            && !self.store.set_label(caller.tenant, key, label, self.clock.now()).await?
-        {
-            return Err(Error::not_found("session", key));
-        }
+        let delta = SessionDelta {
+            label: patch.label.clone(),
+            model: patch.model.clone(),
+            metadata: patch.metadata.clone().unwrap_or_default(),
+            ..SessionDelta::default()
+        };
+        self.store.append(caller.tenant, key, &[], &delta, self.clock.now()).await?;
         let changed: Vec<_> = [("label", patch.label.is_some()), ("model", patch.model.is_some()), ("metadata", patch.metadata.is_some())]
             .into_iter()
             .filter_map(|(name, changed)| changed.then_some(name))

@@ -202,6 +202,7 @@ mod tests {
                 context_window: 200_000,
                 max_tool_calls: 25,
                 pruning: Default::default(),
+                compaction: Default::default(),
                 bootstrap_max_chars: 1,
                 bootstrap_total_max_chars: 1,
                 onboarding: true,

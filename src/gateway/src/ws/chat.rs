@@ -2,8 +2,8 @@
 
 use super::{frame::payload, methods::Call};
 use goclaw_core::chat::Send;
-use goclaw_ports::{Error, ErrorKind, Result, sessions::ChatMessage};
-use serde::{Deserialize, Serialize};
+use goclaw_ports::{Error, ErrorKind, Result};
+use serde::Deserialize;
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -21,11 +21,6 @@ struct SessionParams {
     run_id: String,
 }
 
-#[derive(Serialize)]
-struct History {
-    messages: Vec<ChatMessage>,
-}
-
 /// `chat.send`: runs an agent; answers when the run has ended.
 pub(super) async fn send(call: Call) -> Result<String> {
     let SendParams { message, agent_id, session_key, stream } = call.params.strict()?;
@@ -38,10 +33,9 @@ pub(super) async fn send(call: Call) -> Result<String> {
     payload(&sent)
 }
 
-/// `chat.history`: the messages of a session.
+/// `chat.history`: the messages of a session, page by page from the newest on.
 pub(super) async fn history(call: Call) -> Result<String> {
-    let SessionParams { session_key, .. } = call.params.lenient();
-    payload(&History { messages: call.gateway.core.sessions.history(&call.caller, &session_key).await? })
+    payload(&call.gateway.core.sessions.history(&call.caller, &call.params.strict()?).await?)
 }
 
 /// `chat.abort`: ends runs of a session.

@@ -3,7 +3,7 @@
 use super::{
     Config, edition,
     schema::{
-        agents::{ContextPruning, PruneMode},
+        agents::{Compaction, ContextPruning, PruneMode},
         gateway::InjectionWord,
         providers::AcpPermission,
         services::ModelPrice,
@@ -12,6 +12,7 @@ use super::{
     },
 };
 use goclaw_core::{
+    compaction::CompactionSettings,
     policy::ToolPolicy,
     presets::{PRESETS, Preset},
     pricing::Price,
@@ -71,6 +72,7 @@ impl Config {
             context_window: or(defaults.context_window.map(|tokens| tokens.get()), 200_000),
             max_tool_calls: limit(defaults.max_tool_calls, 25).unwrap_or(0),
             pruning: pruning(&defaults.context_pruning),
+            compaction: compaction(&defaults.compaction),
             bootstrap_max_chars: or(defaults.bootstrap_max_chars.map(|chars| chars.get()), 20_000),
             bootstrap_total_max_chars: or(defaults.bootstrap_total_max_chars.map(|chars| chars.get()), 24_000),
             onboarding: defaults.onboarding.unwrap_or(true),
@@ -201,6 +203,14 @@ impl Config {
             Some(FetchWord::Allowlist) => FetchPolicy::Allowlist,
         };
         WebFetchOptions { policy, allowed_domains: section.allowed_domains.to_vec(), blocked_domains: section.blocked_domains.to_vec() }
+    }
+}
+
+fn compaction(section: &Compaction) -> CompactionSettings {
+    let built_in = CompactionSettings::default();
+    CompactionSettings {
+        max_history_share: section.max_history_share.map(Real::get).filter(|share| *share > 0.0).unwrap_or(built_in.max_history_share),
+        keep_last_messages: section.keep_last_messages.and_then(|count| usize::try_from(count.get()).ok()).unwrap_or(built_in.keep_last_messages),
     }
 }
 

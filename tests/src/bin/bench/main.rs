@@ -4,6 +4,7 @@ mod appends;
 mod bare;
 mod chat;
 mod gateway;
+mod lists;
 mod load;
 mod machine;
 mod requests;
@@ -102,6 +103,10 @@ async fn run() -> Result<Table> {
         progress(edition, "message appends");
         if let Err(error) = appends::measure(&mut table, edition, warning).await {
             table.fail(edition, "message appends", &error);
+        }
+        progress(edition, "lists");
+        if let Err(error) = lists::measure(&mut table, edition).await {
+            table.fail(edition, "lists", &error);
         }
     }
     Ok(table)

@@ -1,0 +1,1 @@
+-- Lists of sessions have indexes that hold all they need since the foundation.

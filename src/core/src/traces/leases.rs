@@ -1,0 +1,117 @@
+//! Leases: a process vouches for its runs again and again. Runs whose process no longer does have failed, and whoever waits for them
+//! is told, by any process that notices.
+
+use super::Tracer;
+use goclaw_ports::{
+    Result, TraceId,
+    events::{Event, EventBus},
+    message,
+    traces::{LEASE, LostRun},
+};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How often leases are renewed, and those of others looked at.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// The runs that this process vouches for, and what stops each.
+#[derive(Default)]
+pub(super) struct Leases(Mutex<HashMap<TraceId, CancellationToken>>);
+
+/// One of them. Dropping it ends the lease.
+pub(super) struct Lease {
+    leases: Arc<Leases>,
+    trace: TraceId,
+}
+
+impl Leases {
+    fn open(&self) -> MutexGuard<'_, HashMap<TraceId, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Vouches for a run from now on.
+    pub fn take(self: &Arc<Self>, trace: TraceId) -> Lease {
+        self.open().insert(trace, CancellationToken::new());
+        Lease { leases: self.clone(), trace }
+    }
+}
+
+impl Lease {
+    /// What stops the run if others gave it up.
+    pub fn stops(&self, token: CancellationToken) {
+        self.leases.open().insert(self.trace, token);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.leases.open().remove(&self.trace);
+    }
+}
+
+impl Tracer {
+    /// Renews this process's leases from now on, and gives up runs whose process no longer does.
+    pub(crate) fn keep_leases(&self, bus: Arc<dyn EventBus>, runtime: &tokio::runtime::Handle) {
+        let tracer = self.clone();
+        runtime.spawn(async move {
+            let mut rounds = tokio::time::interval(ROUND);
+            rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                rounds.tick().await;
+                // What cannot renew its own leases must not judge those of others.
+                let round = async {
+                    tracer.renew_leases().await?;
+                    tracer.give_up(&*bus, false).await
+                };
+                match tokio::time::timeout(ROUND, round).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "the leases of runs could not be renewed"),
+                    Err(_) => tracing::warn!("renewing the leases of runs took too long"),
+                }
+            }
+        });
+    }
+
+    /// Marks runs as failed that lost their process, and tells of them; with `all`, every run that there is: nobody else can be at
+    /// work on this database.
+    pub(crate) async fn give_up(&self, bus: &dyn EventBus, all: bool) -> Result<()> {
+        let now = self.clock.now();
+        let error = message::run_interrupted().to_string();
+        let lost = self.store.all_tenants_fail_running((!all).then_some(now), now, &error).await?;
+        if !lost.is_empty() {
+            tracing::warn!(runs = lost.len(), "runs were interrupted by the end of their gateway");
+        }
+        lost.into_iter().filter(|run| !run.run_id.is_empty()).for_each(|run| bus.publish(failed(run, &error)));
+        Ok(())
+    }
+
+    async fn renew_leases(&self) -> Result<()> {
+        let held: Vec<TraceId> = self.leases.open().keys().copied().collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let running = self.store.all_tenants_renew_leases(&held, self.clock.now() + LEASE).await?;
+        let leases = self.leases.open();
+        for lost in held.iter().filter(|trace| !running.contains(trace)) {
+            // One that has just ended is not there any more, or has nothing left to stop.
+            if let Some(run) = leases.get(lost) {
+                run.cancel();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(run: LostRun, error: &str) -> Event {
+    let LostRun { tenant, run_id, agent_key, user_id, session_key, channel } = run;
+    let mut payload = Map::from_iter([("type".to_owned(), Value::from("run.failed"))]);
+    let values = [("agentId", agent_key), ("runId", run_id), ("userId", user_id.clone()), ("channel", channel), ("sessionKey", session_key)];
+    payload.extend(values.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value.into())));
+    payload.insert("payload".to_owned(), json!({"error": error}));
+    Event::new(tenant, "agent", payload.into()).of_user(&user_id)
+}
