@@ -12,6 +12,7 @@ pub mod channels;
 pub mod clock;
 pub mod config_permissions;
 pub mod configuration;
+pub mod embeddings;
 pub mod error;
 pub mod events;
 pub mod files;
@@ -37,6 +38,7 @@ pub mod system_configs;
 pub mod tenants;
 pub mod tools;
 pub mod traces;
+pub mod usage;
 
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{AgentId, ApiKeyId, HeartbeatId, LinkId, ProviderId, SessionId, SpanId, TenantId, TraceId};

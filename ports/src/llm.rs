@@ -1,7 +1,9 @@
 //! Language models: what is asked of them and how they answer.
 
 use crate::{
-    JsonObject, Message, Result, TenantId, message,
+    JsonObject, Message, Result, TenantId,
+    embeddings::{Embedder, EmbedderSpec},
+    message,
     sessions::{ChatMessage, ToolCall},
 };
 use async_trait::async_trait;
@@ -364,6 +366,11 @@ pub trait ProviderFactory: Send + Sync {
     /// # Errors
     /// `Invalid` if the type is not spoken or the base is no URL that may be called.
     fn build(&self, spec: ProviderSpec) -> Result<Arc<dyn Provider>>;
+    /// What turns texts into vectors at a provider.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    fn embedder(&self, spec: EmbedderSpec) -> Result<Arc<dyn Embedder>>;
     /// Whether a base that came through the API may be called: a message says why not.
     ///
     /// # Errors

@@ -74,6 +74,7 @@ messages! {
     rate_limit() = "error-rate-limit", "too many requests, slow down";
     no_user_message() = "error-no-user-message", "messages hold no user message with text";
     messages_required() = "error-messages-required", "messages must hold at least one message";
+    from_and_to_required() = "error-from-and-to-required", "from and to are required";
     message_required() = "error-message-required", "message is required";
     edition_limit(what, limit) = "error-edition-limit", "this edition allows at most {limit} {what}";
     method_not_allowed() = "error-method-not-allowed", "method not allowed";

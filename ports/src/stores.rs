@@ -3,7 +3,7 @@
 use crate::{
     Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, builtin_tools::BuiltinToolStore, config_permissions::ConfigPermissionStore,
     heartbeats::HeartbeatStore, links::LinkStore, locks::Locks, pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore,
-    sessions::SessionStore, system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore,
+    sessions::SessionStore, system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore, usage::UsageStore,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub struct Stores {
     pub secrets: Arc<dyn SecretStore>,
     pub system_configs: Arc<dyn SystemConfigStore>,
     pub traces: Arc<dyn TraceStore>,
+    pub usage: Arc<dyn UsageStore>,
     pub activity: Arc<dyn ActivityStore>,
     pub builtin_tools: Arc<dyn BuiltinToolStore>,
     pub pairing: Arc<dyn PairingStore>,

@@ -2,6 +2,7 @@
 
 use crate::{
     anthropic::Anthropic,
+    embeddings::OpenAiEmbedder,
     errors::Errors,
     openai::OpenAi,
     responses::ChatGpt,
@@ -11,6 +12,7 @@ use crate::{
 use goclaw_outbound::{Outbound, Refused};
 use goclaw_ports::{
     Error, Result,
+    embeddings::{Embedder, EmbedderSpec},
     llm::{Provider, ProviderFactory, ProviderSpec},
     message,
 };
@@ -94,6 +96,27 @@ impl ProviderFactory for HttpProviders {
     }
 
     fn build(&self, spec: ProviderSpec) -> Result<Arc<dyn Provider>> {
+        let transport = self.transport(&spec)?;
+        Ok(match spec.provider_type.as_str() {
+            "anthropic_native" => Arc::new(Anthropic::new(spec, transport)),
+            "chatgpt_oauth" => Arc::new(ChatGpt::new(spec, transport)),
+            _ => Arc::new(OpenAi::new(spec, transport)),
+        })
+    }
+
+    fn embedder(&self, spec: EmbedderSpec) -> Result<Arc<dyn Embedder>> {
+        let EmbedderSpec { provider, model, dimensions, attempts } = spec;
+        Ok(Arc::new(OpenAiEmbedder { transport: self.transport(&provider)?, model, dimensions, attempts }))
+    }
+
+    fn check_base(&self, api_base: &str) -> Result<()> {
+        self.outbound.guard().check_url(&parse(api_base)?).map_err(|why| refused(&why))
+    }
+}
+
+impl HttpProviders {
+    /// How the provider is reached.
+    fn transport(&self, spec: &ProviderSpec) -> Result<Arc<Transport>> {
         if !self.speaks(&spec.provider_type) {
             return Err(Error::invalid(message::unsupported_provider_type()));
         }
@@ -129,7 +152,7 @@ impl ProviderFactory for HttpProviders {
         }
         // "ollama" is no secret, and scrubbing it would only spoil the texts.
         let scrubbed = secret.filter(|_| spec.api_key.is_some()).map(|key| SecretString::from(key.expose_secret().trim()));
-        let transport = Arc::new(Transport {
+        Ok(Arc::new(Transport {
             client,
             base,
             headers,
@@ -138,16 +161,7 @@ impl ProviderFactory for HttpProviders {
             errors: Errors { provider: spec.name.clone(), key: scrubbed },
             idle: self.options.idle_timeout,
             retry: self.options.retry.clone(),
-        });
-        Ok(match spec.provider_type.as_str() {
-            "anthropic_native" => Arc::new(Anthropic::new(spec, transport)),
-            "chatgpt_oauth" => Arc::new(ChatGpt::new(spec, transport)),
-            _ => Arc::new(OpenAi::new(spec, transport)),
-        })
-    }
-
-    fn check_base(&self, api_base: &str) -> Result<()> {
-        self.outbound.guard().check_url(&parse(api_base)?).map_err(|why| refused(&why))
+        }))
     }
 }
 

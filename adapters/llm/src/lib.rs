@@ -3,6 +3,7 @@
 
 mod anthropic;
 mod chat;
+mod embeddings;
 mod errors;
 mod factory;
 mod models;

@@ -33,6 +33,7 @@ mod statement;
 mod system_configs;
 mod tenants;
 mod traces;
+mod usage;
 
 pub use maintenance::{Inspection, client_environment, drop_schema, drop_script, grant_script, inspect};
 pub use migrations::{migrate, schema_version};
@@ -102,6 +103,7 @@ pub async fn open(options: PostgresOptions) -> Result<Opened> {
         secrets: store.clone(),
         system_configs: store.clone(),
         traces: store.clone(),
+        usage: store.clone(),
         activity: store.clone(),
         builtin_tools: store.clone(),
         pairing: store.clone(),

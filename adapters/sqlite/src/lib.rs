@@ -34,6 +34,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod traces;
+mod usage;
 mod values;
 
 pub use backup::backup;
@@ -76,6 +77,7 @@ pub async fn open(options: SqliteOptions) -> Result<Stores> {
         secrets: database.clone(),
         system_configs: database.clone(),
         traces: database.clone(),
+        usage: database.clone(),
         activity: database.clone(),
         builtin_tools: database.clone(),
         pairing: database.clone(),

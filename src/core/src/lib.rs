@@ -43,6 +43,7 @@ pub mod tenants;
 mod tokens;
 pub mod toolbox;
 pub mod traces;
+pub mod usage;
 pub mod workspace;
 
 use activity::ActivityLog;
@@ -94,6 +95,7 @@ use system_configs::SystemConfigs;
 use tenants::Tenants;
 use toolbox::ToolBox;
 use traces::{Tracer, Traces};
+use usage::{Counting, Usage};
 
 /// What the gateway is built from.
 pub struct Parts {
@@ -159,6 +161,8 @@ pub struct Core {
     pub activity: ActivityLog,
     /// What runs did and cost.
     pub traces: Traces,
+    /// What runs took, hour by hour.
+    pub usage: Usage,
     /// A tenant's configuration values.
     pub system_configs: Arc<SystemConfigs>,
     /// The installation's configuration.
@@ -207,6 +211,7 @@ pub struct Core {
     heart: Arc<Heart>,
     summoner: Arc<Summoner>,
     tracer: Tracer,
+    counting: Counting,
     audit: Audit,
 }
 
@@ -263,7 +268,7 @@ impl Core {
         let quotas = Arc::new(Quotas { tokens: tokens.clone(), registry: registry.clone(), clock: clock.clone() });
         let routes =
             Arc::new(Routes { providers: stores.providers.clone(), registry: registry.clone(), standings, quotas: quotas.clone(), turns: Default::default() });
-        let tracer = Tracer::start(stores.traces.clone(), exporter, clock.clone(), ids.clone(), &runtime);
+        let tracer = Tracer::start(stores.traces.clone(), stores.usage.clone(), exporter, bus.clone(), clock.clone(), ids.clone(), &runtime);
         let summoner = Arc::new(Summoner {
             store: stores.agents.clone(),
             registry: registry.clone(),
@@ -316,6 +321,7 @@ impl Core {
             Pools { routes: routes.clone(), traces: stores.traces.clone(), agents: agents.clone(), agent_store: stores.agents.clone(), clock: clock.clone() };
         let providers = Providers {
             store: stores.providers.clone(),
+            system_configs: stores.system_configs.clone(),
             sealer,
             factory,
             claude_cli,
@@ -496,6 +502,8 @@ impl Core {
             tenants,
             activity: ActivityLog { store: stores.activity.clone() },
             traces: Traces { store: stores.traces.clone(), clock: clock.clone() },
+            usage: Usage { store: stores.usage.clone(), clock: clock.clone() },
+            counting: Counting::start(stores.usage.clone(), clock.clone(), &runtime),
             system_configs,
             configuration,
             config_permissions,
@@ -534,6 +542,7 @@ impl Core {
         self.heart.settle().await;
         self.summoner.stop().await;
         self.tracer.flush().await;
+        self.counting.stop().await;
         self.audit.flush().await;
         self.bus.flush().await;
     }

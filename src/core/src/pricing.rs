@@ -2,8 +2,6 @@
 
 mod list;
 
-pub use list::LISTED_ON;
-
 use goclaw_ports::llm::Usage;
 use std::collections::HashMap;
 

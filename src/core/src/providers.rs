@@ -1,6 +1,7 @@
 //! LLM providers: where models are, who may manage that, and which one answers.
 
 mod body;
+mod embedding;
 mod programs;
 mod registry;
 mod stored;
@@ -8,6 +9,7 @@ mod verify;
 
 pub(crate) use body::check_account;
 pub use body::{NewProvider, ProviderUpdate, ProviderView};
+pub use embedding::{EmbeddingStatus, EmbeddingTrial, EmbeddingVerification};
 pub use programs::CliLogin;
 pub use registry::{ConfiguredProvider, Registry};
 pub(crate) use stored::StoredProviders;
@@ -20,6 +22,7 @@ use crate::{
     oauth::{CHATGPT, OAuth, OWN_SETTINGS},
     pools::{check_membership, listed_by},
     presets,
+    runs::reasoning::{Capability, ReasoningDefaults, capability},
 };
 use goclaw_ports::{
     Error, JsonObject, ProviderId, Result, TenantId,
@@ -30,6 +33,7 @@ use goclaw_ports::{
     providers::{ProviderPatch, ProviderRow, ProviderStore},
     roles::Role,
     sealer::{Place, Sealed, Sealer},
+    system_configs::SystemConfigStore,
 };
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -46,6 +50,7 @@ pub const MASK: &str = "***";
 /// What may be done with providers.
 pub struct Providers {
     pub(crate) store: Arc<dyn ProviderStore>,
+    pub(crate) system_configs: Arc<dyn SystemConfigStore>,
     pub(crate) sealer: Arc<dyn Sealer>,
     pub(crate) factory: Arc<dyn ProviderFactory>,
     pub(crate) claude_cli: Arc<dyn ClaudeCli>,
@@ -62,7 +67,34 @@ pub struct Providers {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ProviderModels {
     /// As the provider names them; empty if it could not be asked.
-    pub models: Vec<ModelInfo>,
+    pub models: Vec<ProviderModel>,
+    /// How hard models think for agents that do not say; absent if nothing is saved, or none of the models can think more or less hard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_defaults: Option<ReasoningDefaults>,
+}
+
+/// A model that a provider offers.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ProviderModel {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How hard it can think, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Capability>,
+}
+
+impl ProviderModels {
+    /// These models, with what is known about them.
+    fn new(row: &ProviderRow, models: Vec<ModelInfo>) -> Self {
+        let thinks = !matches!(row.provider_type.as_str(), "claude_cli" | "acp");
+        let annotated = |ModelInfo { id, name }| ProviderModel { reasoning: capability(&id).filter(|_| thinks), id, name };
+        let models: Vec<_> = models.into_iter().map(annotated).collect();
+        let defaults = ReasoningDefaults::of(&row.settings).filter(|_| models.iter().any(|model| model.reasoning.is_some()));
+        Self { models, reasoning_defaults: defaults }
+    }
 }
 
 impl Providers {
@@ -190,7 +222,7 @@ impl Providers {
                 vec![]
             }
         };
-        Ok(ProviderModels { models })
+        Ok(ProviderModels::new(&row, models))
     }
 
     /// Whether the provider answers with this model, found out by asking it.

@@ -9,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod loops;
 pub(crate) mod onboarding;
 pub(crate) mod prompt;
+pub mod reasoning;
 pub(crate) mod request;
 pub(crate) mod sanitise;
 pub(crate) mod steps;

@@ -5,17 +5,26 @@ mod reading;
 
 pub use reading::{CostSummary, ExportedTrace, TraceDetail, TracePage, Traces};
 
-use crate::counters;
+use crate::{
+    counters,
+    usage::{HOUR, hour_of},
+};
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     AgentId, JsonObject, Result, SpanId, TenantId, TraceId,
     clock::{Clock, Ids},
+    events::{Event, EventBus},
     llm::Routing,
-    traces::{CostFilter, ROUTING, Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
+    traces::{ROUTING, Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
+    usage::{UsageFilter, UsageStore},
 };
 use leases::{Lease, Leases};
 use serde_json::json;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -29,14 +38,19 @@ const EXPORTED: usize = 2_000;
 const EXPORTED_PREVIEW: usize = 500;
 
 enum Write {
-    Span(TenantId, Box<Span>),
+    Span(Whose, Box<Span>),
+    Ended(Whose, TraceId),
     Flush(oneshot::Sender<()>),
 }
+
+/// The tenant and the user of a run; "" is nobody.
+type Whose = (TenantId, Arc<str>);
 
 /// Writes traces.
 #[derive(Clone)]
 pub struct Tracer {
     store: Arc<dyn TraceStore>,
+    usage: Arc<dyn UsageStore>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     queue: mpsc::Sender<Write>,
@@ -50,28 +64,31 @@ impl Tracer {
     /// Writes to this store from a task on this runtime.
     pub fn start(
         store: Arc<dyn TraceStore>,
+        usage: Arc<dyn UsageStore>,
         exporter: Option<Arc<dyn TraceExporter>>,
+        bus: Arc<dyn EventBus>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
         runtime: &tokio::runtime::Handle,
     ) -> Self {
         let (queue, writes) = mpsc::channel(QUEUE);
-        runtime.spawn(flush_loop(store.clone(), writes));
-        Self { store, clock, ids, queue, exporter, ends: TaskTracker::new(), leases: Arc::default() }
+        let writer = Writer { store: store.clone(), bus, waiting: HashMap::new(), changed: HashMap::new(), count: 0 };
+        runtime.spawn(writer.work(writes));
+        Self { store, usage, clock, ids, queue, exporter, ends: TaskTracker::new(), leases: Arc::default() }
     }
 
     /// Begins a run's trace. If it cannot be stored, the run goes on without.
     pub async fn begin(&self, tenant: TenantId, trace: Trace) -> RunTrace {
         let stored = self.store.insert(tenant, &trace).await;
         let lease = stored.is_ok().then(|| self.leases.take(trace.id));
-        let id = trace.id;
+        let (id, user) = (trace.id, trace.user_id.as_str().into());
         if let Err(error) = &stored {
             tracing::warn!(%error, "the trace could not be stored; the run goes on without");
         }
         let mut root = self.span(tenant, trace.id, "agent", trace.tags.first().unwrap_or(&trace.name));
         root.agent_id = trace.agent_id;
         let export = self.exporter.clone().map(|exporter| Export { exporter, trace, spans: vec![] });
-        let mut run = RunTrace { tracer: self.clone(), tenant, on: stored.is_ok(), trace: id, root, left: vec![], export, lease };
+        let mut run = RunTrace { tracer: self.clone(), whose: (tenant, user), on: stored.is_ok(), trace: id, root, left: vec![], export, lease };
         run.put(run.root.clone());
         run
     }
@@ -85,11 +102,11 @@ impl Tracer {
         self.ends.spawn(async move { trace.finish(status, &error, &output).await });
     }
 
-    /// What an agent's runs have cost since then, in US dollars, with the calls that this process has noted so far.
+    /// What an agent's runs have cost since then (a whole hour), in US dollars, with the calls that this process has noted so far.
     pub(crate) async fn cost_since(&self, tenant: TenantId, agent: AgentId, since: DateTime<Utc>) -> Result<f64> {
         self.write_noted().await;
-        let rows = self.store.costs(tenant, &CostFilter { agent_id: Some(agent), from: Some(since), ..CostFilter::default() }).await?;
-        Ok(rows.iter().map(|row| row.total_cost).sum())
+        let filter = UsageFilter { agent_id: Some(agent), ..UsageFilter::between(since, hour_of(self.clock.now()) + HOUR) };
+        Ok(self.usage.hours(tenant, &filter).await?.into_iter().map(|(_, sum)| sum.total_cost).sum())
     }
 
     /// Waits until everything that was handed over is written.
@@ -107,52 +124,75 @@ impl Tracer {
     }
 }
 
-async fn flush_loop(store: Arc<dyn TraceStore>, mut writes: mpsc::Receiver<Write>) {
-    let mut waiting: HashMap<TenantId, HashMap<SpanId, Span>> = HashMap::new();
-    let mut count = 0;
-    let mut tick = tokio::time::interval(FLUSH);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let mut flushed = None;
-        tokio::select! {
-            write = writes.recv() => match write {
-                Some(Write::Span(tenant, span)) => {
-                    waiting.entry(tenant).or_default().insert(span.id, *span);
-                    count += 1;
-                    if count < QUEUE / 2 {
-                        continue;
-                    }
-                }
-                Some(Write::Flush(done)) => flushed = Some(done),
-                None => {
-                    write_all(&*store, &mut waiting).await;
-                    return;
-                }
-            },
-            _ = tick.tick() => {}
-        }
-        write_all(&*store, &mut waiting).await;
-        count = 0;
-        if let Some(done) = flushed {
-            let _ = done.send(());
-        }
-    }
+/// Writes what it is handed, a batch at a time, and tells who looks at traces.
+struct Writer {
+    store: Arc<dyn TraceStore>,
+    bus: Arc<dyn EventBus>,
+    waiting: HashMap<TenantId, HashMap<SpanId, Span>>,
+    /// The traces that are no longer as they were last told of.
+    changed: HashMap<Whose, BTreeSet<TraceId>>,
+    count: usize,
 }
 
-async fn write_all(store: &dyn TraceStore, waiting: &mut HashMap<TenantId, HashMap<SpanId, Span>>) {
-    for (tenant, spans) in waiting.drain() {
-        let mut spans: Vec<Span> = spans.into_values().collect();
-        spans.sort_by_key(|span| span.start_time);
-        match tokio::time::timeout(Duration::from_secs(10), store.put_spans(tenant, &spans)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                counters::spans_dropped(spans.len());
-                tracing::error!(%error, spans = spans.len(), "spans could not be stored");
+impl Writer {
+    async fn work(mut self, mut writes: mpsc::Receiver<Write>) {
+        let mut tick = tokio::time::interval(FLUSH);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let mut flushed = None;
+            tokio::select! {
+                write = writes.recv() => match write {
+                    Some(Write::Flush(done)) => flushed = Some(done),
+                    Some(write) => {
+                        self.take(write);
+                        if self.count < QUEUE / 2 {
+                            continue;
+                        }
+                    }
+                    None => return self.write_all().await,
+                },
+                _ = tick.tick() => {}
             }
-            Err(_) => {
-                counters::spans_dropped(spans.len());
-                tracing::error!(spans = spans.len(), "storing spans took too long");
+            self.write_all().await;
+            if let Some(done) = flushed {
+                let _ = done.send(());
             }
+        }
+    }
+
+    fn take(&mut self, write: Write) {
+        let (whose, trace) = match write {
+            Write::Span(whose, span) => {
+                let trace = span.trace_id;
+                self.waiting.entry(whose.0).or_default().insert(span.id, *span);
+                (whose, trace)
+            }
+            Write::Ended(whose, trace) => (whose, trace),
+            Write::Flush(_) => return,
+        };
+        self.changed.entry(whose).or_default().insert(trace);
+        self.count += 1;
+    }
+
+    async fn write_all(&mut self) {
+        self.count = 0;
+        for (tenant, spans) in self.waiting.drain() {
+            let mut spans: Vec<Span> = spans.into_values().collect();
+            spans.sort_by_key(|span| span.start_time);
+            match tokio::time::timeout(Duration::from_secs(10), self.store.put_spans(tenant, &spans)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    counters::spans_dropped(spans.len());
+                    tracing::error!(%error, spans = spans.len(), "spans could not be stored");
+                }
+                Err(_) => {
+                    counters::spans_dropped(spans.len());
+                    tracing::error!(spans = spans.len(), "storing spans took too long");
+                }
+            }
+        }
+        for ((tenant, user), traces) in self.changed.drain() {
+            self.bus.publish(Event::new(tenant, "trace.updated", json!({"trace_ids": traces})).of_user(&user));
         }
     }
 }
@@ -160,7 +200,7 @@ async fn write_all(store: &dyn TraceStore, waiting: &mut HashMap<TenantId, HashM
 /// The trace of one run.
 pub struct RunTrace {
     tracer: Tracer,
-    tenant: TenantId,
+    whose: Whose,
     on: bool,
     trace: TraceId,
     root: Span,
@@ -214,7 +254,7 @@ impl RunTrace {
     /// A step of the run that begins now, below the run itself.
     #[must_use]
     pub fn span(&self, span_type: &str, name: &str) -> Span {
-        let mut span = self.tracer.span(self.tenant, self.trace, span_type, name);
+        let mut span = self.tracer.span(self.whose.0, self.trace, span_type, name);
         span.parent_span_id = Some(self.root.id);
         span.agent_id = self.root.agent_id;
         span
@@ -235,7 +275,7 @@ impl RunTrace {
         if let Some(export) = &mut self.export {
             export.put(&span);
         }
-        if let Err(mpsc::error::TrySendError::Full(Write::Span(_, span))) = self.tracer.queue.try_send(Write::Span(self.tenant, Box::new(span))) {
+        if let Err(mpsc::error::TrySendError::Full(Write::Span(_, span))) = self.tracer.queue.try_send(Write::Span(self.whose.clone(), Box::new(span))) {
             self.left.push(*span);
         }
     }
@@ -264,11 +304,12 @@ impl RunTrace {
         }
         for span in std::mem::take(&mut self.left) {
             counters::span_delayed();
-            let _ = self.tracer.queue.send(Write::Span(self.tenant, Box::new(span))).await;
+            let _ = self.tracer.queue.send(Write::Span(self.whose.clone(), Box::new(span))).await;
         }
-        if let Err(error) = self.tracer.store.finish(self.tenant, self.trace, &end).await {
+        if let Err(error) = self.tracer.store.finish(self.whose.0, self.trace, &end).await {
             tracing::error!(%error, "the end of a trace could not be stored");
         }
+        let _ = self.tracer.queue.send(Write::Ended(self.whose, self.trace)).await;
     }
 }
 

@@ -35,6 +35,7 @@ error-user-id-required = a user ID is required: send user_id with connect
 error-rate-limit = too many requests, slow down
 error-no-user-message = messages hold no user message with text
 error-messages-required = messages must hold at least one message
+error-from-and-to-required = from and to are required
 error-message-required = message is required
 error-edition-limit = this edition allows at most { $limit } { $what }
 error-method-not-allowed = method not allowed

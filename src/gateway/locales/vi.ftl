@@ -35,6 +35,7 @@ error-user-id-required = cần có ID người dùng: hãy gửi user_id cùng v
 error-rate-limit = quá nhiều yêu cầu, vui lòng gửi chậm lại
 error-no-user-message = messages không chứa tin nhắn nào của người dùng có nội dung
 error-messages-required = messages phải có ít nhất một tin nhắn
+error-from-and-to-required = phải có from và to
 error-message-required = thiếu message
 error-edition-limit = phiên bản này cho phép tối đa { $limit } { $what }
 error-method-not-allowed = phương thức không được hỗ trợ

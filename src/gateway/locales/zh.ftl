@@ -35,6 +35,7 @@ error-user-id-required = 需要用户 ID：请在 connect 中发送 user_id
 error-rate-limit = 请求过多，请放慢速度
 error-no-user-message = messages 中没有包含文本的用户消息
 error-messages-required = messages 至少要有一条消息
+error-from-and-to-required = 必须提供 from 和 to
 error-message-required = 缺少 message
 error-edition-limit = 此版本最多允许 { $limit } 个 { $what }
 error-method-not-allowed = 不支持此方法

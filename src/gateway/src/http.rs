@@ -24,6 +24,7 @@ pub(crate) mod tenants;
 mod tests;
 pub(crate) mod tools;
 pub(crate) mod traces;
+pub(crate) mod usage;
 pub(crate) mod users;
 
 use crate::{
@@ -49,6 +50,7 @@ pub(crate) const DOMAINS: &[Domain] = &[
     Domain { routes: agents::ROUTES, examples: agents::EXAMPLES, documented: agents::documented },
     Domain { routes: providers::ROUTES, examples: providers::EXAMPLES, documented: providers::documented },
     Domain { routes: oauth::ROUTES, examples: oauth::EXAMPLES, documented: oauth::documented },
+    Domain { routes: providers::embedding::ROUTES, examples: providers::embedding::EXAMPLES, documented: providers::embedding::documented },
     Domain { routes: tools::ROUTES, examples: tools::EXAMPLES, documented: tools::documented },
     Domain { routes: api_keys::ROUTES, examples: api_keys::EXAMPLES, documented: api_keys::documented },
     Domain { routes: tenants::ROUTES, examples: tenants::EXAMPLES, documented: tenants::documented },
@@ -59,6 +61,7 @@ pub(crate) const DOMAINS: &[Domain] = &[
     Domain { routes: activity::ROUTES, examples: activity::EXAMPLES, documented: activity::documented },
     Domain { routes: traces::ROUTES, examples: &[], documented: traces::documented },
     Domain { routes: costs::ROUTES, examples: costs::EXAMPLES, documented: costs::documented },
+    Domain { routes: usage::ROUTES, examples: usage::EXAMPLES, documented: usage::documented },
     Domain { routes: system_configs::ROUTES, examples: system_configs::EXAMPLES, documented: system_configs::documented },
     Domain { routes: edition::ROUTES, examples: edition::EXAMPLES, documented: edition::documented },
     Domain { routes: openapi::ROUTES, examples: &[], documented: openapi::documented },
@@ -77,6 +80,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .service(tools::scope())
         .service(providers::scope())
         .service(oauth::scope())
+        .service(providers::embedding::scope())
         .service(api_keys::scope())
         .service(tenants::scope())
         .service(tenant_users::scope())
@@ -86,6 +90,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .service(activity::scope())
         .service(traces::scope())
         .service(costs::scope())
+        .service(usage::scope())
         .configure(system_configs::configure)
         .service(edition::scope())
         .service(openapi::scope())

@@ -20,5 +20,6 @@ mod sessions;
 mod socket;
 mod tenants;
 mod tts;
+mod usage;
 
 pub(crate) use socket::service;

@@ -151,6 +151,25 @@ on_both_editions! {
         }
     }
 
+    async fn who_may_see_a_trace_hears_when_it_changes(edition) {
+        let tenants = Tenants::start(edition).await;
+        let a = tenants.client(&tenants.a_admin, "mai");
+        create_agent(&a, "fox").await;
+        let mut admin = tenants.socket(&tenants.a_admin, "kim").await;
+        let mut mai = tenants.socket(&tenants.a_viewer, "mai").await;
+        let mut deaf = [tenants.socket(&tenants.a_viewer, "lan").await, tenants.socket(&tenants.b_admin, "mai").await, tenants.server.owner_socket().await];
+        ask(&a, "fox", "hi").await;
+        let id = written(&a).await["trace"]["id"].clone();
+        for socket in [&mut admin, &mut mai] {
+            let event = socket.event_named("trace.updated").await;
+            assert_eq!(event["payload"], json!({"trace_ids": [id]}));
+        }
+        for socket in &mut deaf {
+            let heard = socket.events_until_now().await;
+            assert!(heard.iter().all(|event| event["event"] != "trace.updated"), "{heard:?}");
+        }
+    }
+
     async fn ids_must_be_ids_of_traces(edition) {
         let server = with_fox(edition).await;
         for path in ["/v1/traces/nonsense", "/v1/traces/nonsense/export"] {

@@ -53,3 +53,4 @@ mod sessions;
 mod system_configs;
 mod tenants;
 mod traces;
+mod usage;

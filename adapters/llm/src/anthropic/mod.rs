@@ -10,7 +10,10 @@ use crate::{
     transport::{Failure, Transport},
 };
 use async_trait::async_trait;
-use goclaw_ports::llm::{ChatRequest, ChatResponse, ChatStream, LlmError, ModelInfo, Provider, ProviderSpec};
+use goclaw_ports::{
+    JsonObject,
+    llm::{ChatRequest, ChatResponse, ChatStream, LlmError, ModelInfo, Provider, ProviderSpec},
+};
 use reqwest::{RequestBuilder, header::HeaderValue};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -46,6 +49,10 @@ impl Provider for Anthropic {
 
     fn default_model(&self) -> &str {
         &self.spec.default_model
+    }
+
+    fn settings(&self) -> Option<&JsonObject> {
+        Some(&self.spec.settings)
     }
 
     fn chat(&self, request: ChatRequest) -> ChatStream {

@@ -11,7 +11,10 @@ use crate::{
     transport::{Failure, Transport},
 };
 use async_trait::async_trait;
-use goclaw_ports::llm::{ChatRequest, ChatResponse, ChatStream, LlmError, ModelInfo, Provider, ProviderSpec};
+use goclaw_ports::{
+    JsonObject,
+    llm::{ChatRequest, ChatResponse, ChatStream, LlmError, ModelInfo, Provider, ProviderSpec},
+};
 use request::Vendor;
 use reqwest::RequestBuilder;
 use serde_json::Value;
@@ -48,6 +51,10 @@ impl Provider for OpenAi {
 
     fn default_model(&self) -> &str {
         &self.spec.default_model
+    }
+
+    fn settings(&self) -> Option<&JsonObject> {
+        Some(&self.spec.settings)
     }
 
     fn chat(&self, request: ChatRequest) -> ChatStream {

@@ -1,12 +1,10 @@
 //! List prices that come with the gateway, for models that the configuration does not price.
 //!
-//! From the vendors' public price lists as of [`LISTED_ON`]: standard tier, prompts of ordinary length, US dollars per million
-//! tokens. A cache price of 0 is one that the vendor does not list for the model, or that depends on more than the tokens.
+//! They are taken from the vendors' public price lists as of 2025-12-01: standard tier, prompts of ordinary length, US dollars per million
+//! tokens. They may be out of date; `telemetry.model_pricing` overrides them. A cache price of 0 is one that the vendor does not list for
+//! the model, or that depends on more than the tokens. The cost of a model without any price is unknown.
 
 use super::Price;
-
-/// When the list was drawn up.
-pub const LISTED_ON: &str = "2025-11-01";
 
 /// The prices of one vendor.
 struct Vendor {
@@ -14,7 +12,7 @@ struct Vendor {
     provider_type: &'static str,
     /// How OpenRouter calls the vendor in `vendor/model`.
     slug: &'static str,
-    /// Model ids without date, with input, output, cache read, cache write.
+    /// Model ids, with a date only if that edition has a price of its own, with input, output, cache read, cache write.
     models: &'static [(&'static str, [f64; 4])],
 }
 
@@ -45,6 +43,7 @@ const VENDORS: &[Vendor] = &[
             ("gpt-4.1-mini", [0.4, 1.6, 0.1, 0.0]),
             ("gpt-4.1-nano", [0.1, 0.4, 0.025, 0.0]),
             ("gpt-4o", [2.5, 10.0, 1.25, 0.0]),
+            ("gpt-4o-2024-05-13", [5.0, 15.0, 0.0, 0.0]),
             ("gpt-4o-mini", [0.15, 0.6, 0.075, 0.0]),
             ("o3", [2.0, 8.0, 0.5, 0.0]),
             ("o4-mini", [1.1, 4.4, 0.275, 0.0]),
@@ -83,7 +82,9 @@ pub(super) fn price(provider_type: &str, model: &str) -> Option<Price> {
     // OpenRouter writes `claude-sonnet-4.5` for Anthropic's `claude-sonnet-4-5`.
     let dashed = model.replace('.', "-");
     let named = |id: &str| [model, &dashed].into_iter().any(|model| model.strip_prefix(id).is_some_and(is_edition));
-    let (_, [input, output, cache_read, cache_create]) = vendor.models.iter().find(|(id, _)| named(id))?;
+    // An edition with a price of its own stands in the list as it is called.
+    let listed = vendor.models.iter().find(|(id, _)| *id == model).or_else(|| vendor.models.iter().find(|(id, _)| named(id)));
+    let (_, [input, output, cache_read, cache_create]) = listed?;
     Some(Price { input: *input, output: *output, cache_read: *cache_read, cache_create: *cache_create })
 }
 
@@ -103,6 +104,8 @@ mod tests {
         for model in ["gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-latest"] {
             assert_eq!(price("openai_compat", model).map(|price| price.input), Some(2.5), "{model}");
         }
+        let early = price("openai_compat", "gpt-4o-2024-05-13").unwrap();
+        assert_eq!((early.input, early.output), (5.0, 15.0));
         assert_eq!(price("openai_compat", "gpt-4o-mini").map(|price| price.input), Some(0.15));
         assert_eq!(price("anthropic_native", "claude-sonnet-4-5-20250929").map(|price| price.output), Some(15.0));
         for model in ["gpt-4o-audio-preview", "gpt-4o-", "gpt-4o2", "gpt-4", ""] {

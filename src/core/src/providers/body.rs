@@ -101,8 +101,8 @@ impl NewProvider {
             return Err(Error::invalid(message::unsupported_provider_type()));
         }
         check_display_name(&self.display_name)?;
-        check_embedding(self.settings.as_ref())?;
         programs::check_settings(tenant, &self.provider_type, self.settings.as_ref())?;
+        check_embedding(self.settings.as_ref(), factory, tenant, &self.provider_type)?;
         check_base(factory, tenant, &self.provider_type, &self.api_base)
     }
 
@@ -145,8 +145,8 @@ impl ProviderUpdate {
             check_name(name)?;
         }
         check_display_name(self.display_name.as_deref().unwrap_or_default())?;
-        check_embedding(self.settings.as_ref())?;
         programs::check_settings(before.tenant_id, &before.provider_type, self.settings.as_ref())?;
+        check_embedding(self.settings.as_ref(), factory, before.tenant_id, &before.provider_type)?;
         check_base(factory, before.tenant_id, &before.provider_type, self.api_base.as_deref().unwrap_or_default())?;
         let key = self.api_key.filter(|key| !key.is_empty() && key != MASK).map(SecretString::from);
         let patch = ProviderPatch {
@@ -179,14 +179,14 @@ fn check_display_name(name: &str) -> Result<()> {
     if name.chars().count() > 255 { Err(Error::invalid(message::too_long("display_name", 255))) } else { Ok(()) }
 }
 
-fn check_embedding(settings: Option<&JsonObject>) -> Result<()> {
+fn check_embedding(settings: Option<&JsonObject>, factory: &dyn ProviderFactory, tenant: TenantId, provider_type: &str) -> Result<()> {
     let Some(embedding) = settings.and_then(|settings| settings.get("embedding")) else { return Ok(()) };
     let enabled = embedding.get("enabled").and_then(serde_json::Value::as_bool).unwrap_or(false);
     match embedding.get("dimensions").and_then(serde_json::Value::as_i64) {
         Some(dimensions) if enabled && dimensions != 0 && dimensions != EMBEDDING_DIMENSIONS => {
             Err(Error::invalid_request(format!("embedding.dimensions must be {EMBEDDING_DIMENSIONS}")))
         }
-        _ => Ok(()),
+        _ => check_base(factory, tenant, provider_type, embedding.get("api_base").and_then(serde_json::Value::as_str).unwrap_or_default()),
     }
 }
 

@@ -99,6 +99,14 @@ impl Registry {
     /// # Errors
     /// `Invalid` if this build does not speak its type, or its base may not be called.
     pub fn build(&self, row: &ProviderRow, api_key: Option<SecretString>) -> Result<Arc<dyn Provider>> {
+        self.factory.build(self.spec(row, api_key)?)
+    }
+
+    /// What a row's provider is made from.
+    ///
+    /// # Errors
+    /// `Invalid` if this build does not speak its type.
+    pub(crate) fn spec(&self, row: &ProviderRow, api_key: Option<SecretString>) -> Result<ProviderSpec> {
         let preset = presets::preset(&row.provider_type);
         if !self.factory.speaks(&row.provider_type) {
             return Err(Error::invalid(message::unsupported_provider_type()));
@@ -110,7 +118,7 @@ impl Registry {
             (base, _) => (base.to_owned(), false),
         };
         let is_account = row.provider_type == CHATGPT;
-        self.factory.build(ProviderSpec {
+        Ok(ProviderSpec {
             name: row.name.clone(),
             provider_type: row.provider_type.clone(),
             api_base,

@@ -66,7 +66,7 @@ static MESSAGE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""message"\s*:\s
 static LEAD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^HTTP \d+: (?:[^:]{1,29}: )?").expect("a constant pattern"));
 
 /// The provider's own message, taken out of what surrounds it.
-fn shaped(error: &LlmError) -> String {
+pub(super) fn shaped(error: &LlmError) -> String {
     if error.kind == LlmErrorKind::Timeout {
         return "the provider took too long to answer; try again".into();
     }

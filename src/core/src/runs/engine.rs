@@ -5,6 +5,7 @@ use super::{
     compact::{Compactions, Left},
     emit::Emitter,
     guard, history, onboarding, prompt,
+    reasoning::{Reasoning, ReasoningDefaults},
     request::Request,
     sanitise,
     steps::Steps,
@@ -100,6 +101,7 @@ pub(crate) struct Prepared {
     pub settings: Arc<Settings>,
     pub provider: Arc<dyn Provider>,
     pub model: String,
+    pub reasoning: Reasoning,
     pub offer: Offer,
     pub context: ToolContext,
     /// The turn of a first meeting, from 1 on; `None` if it is none.
@@ -343,7 +345,10 @@ impl Engine {
             settings: Default::default(),
         };
         let model = model_of(&request.options.model, agent, &settings, &*provider);
-        Ok(Prepared { settings, provider, model, offer, context, meeting, untitled: session.label.is_empty(), messages, request })
+        // Defaults are those of the tenant's own provider: master's are for master.
+        let own = self.registry.stored(caller.tenant, provider.name());
+        let reasoning = Reasoning::of(&agent.other_config, own.and_then(|own| own.settings().and_then(ReasoningDefaults::of)));
+        Ok(Prepared { settings, provider, model, reasoning, offer, context, meeting, untitled: session.label.is_empty(), messages, request })
     }
 
     /// What was said before, and the summary of what was said before that.

@@ -173,6 +173,8 @@ impl<'a> Steps<'a> {
         span.provider = provider.name().into();
         span.model.clone_from(model);
         span.input_preview = serde_json::to_string(&messages).unwrap_or_default();
+        let reasoning = self.prepared.reasoning.decide(provider.provider_type(), model);
+        reasoning.note(&mut span.metadata);
         trace.put(span.clone());
         let asked = ChatRequest {
             model: model.clone(),
@@ -180,7 +182,7 @@ impl<'a> Steps<'a> {
             tools,
             max_tokens: max_tokens(settings, request.agent.other("max_tokens")),
             temperature: Some(settings.agents.temperature),
-            reasoning_effort: reasoning_effort(&request.agent),
+            reasoning_effort: reasoning.effort(),
             stream: request.stream,
             conversation: Some(Conversation { tenant: request.caller.tenant, session_key: request.session_key.clone() }),
         };
@@ -437,15 +439,4 @@ fn or_notice(text: String, notice: &str) -> String {
 fn max_tokens(settings: &Settings, own: Option<&Value>) -> u32 {
     let own = own.and_then(Value::as_u64).and_then(|tokens| u32::try_from(tokens).ok()).filter(|tokens| *tokens > 0);
     own.unwrap_or(settings.agents.max_tokens)
-}
-
-/// The effort that the agent's own settings ask for, if they do.
-fn reasoning_effort(agent: &goclaw_ports::agents::Agent) -> Option<String> {
-    let reasoning = agent.other("reasoning").and_then(Value::as_object);
-    if reasoning.and_then(|reasoning| reasoning.get("override_mode")).and_then(Value::as_str) == Some("inherit") {
-        return None;
-    }
-    let own = reasoning.and_then(|reasoning| reasoning.get("effort")).and_then(Value::as_str).filter(|effort| *effort != "off");
-    let effort = own.or_else(|| agent.other("thinking_level").and_then(Value::as_str))?;
-    ["none", "minimal", "low", "medium", "high", "xhigh"].contains(&effort).then(|| effort.to_owned())
 }

@@ -1,7 +1,7 @@
 //! LLM providers.
 
 use crate::{
-    api::{ApiJson, ApiQuery, Created, Example, SMALL_JSON_LIMIT, number, routes},
+    api::{ApiJson, ApiQuery, Created, Example, OptionalJson, SMALL_JSON_LIMIT, number, routes},
     auth::Who,
     error::ApiError,
     gateway::Gateway,
@@ -9,7 +9,7 @@ use crate::{
 use actix_web::web;
 use goclaw_core::{
     pools::ProviderPoolActivity,
-    providers::{CliLogin, NewProvider, ProviderModels, ProviderUpdate, ProviderView, Verification},
+    providers::{CliLogin, EmbeddingStatus, EmbeddingTrial, EmbeddingVerification, NewProvider, ProviderModels, ProviderUpdate, ProviderView, Verification},
 };
 use paperclip::actix::api_v2_operation;
 use schemars::JsonSchema;
@@ -25,6 +25,7 @@ pub(crate) const EXAMPLES: &[Example] = &[
         response: r#"{"logged_in":true,"email":"ann@example.com","subscription_type":"max","in_docker":false}"#,
     },
     Example { operation: "providers_verify", request: r#"{"model":"claude-sonnet-4-5"}"#, response: r#"{"valid":true}"# },
+    Example { operation: "providers_verify_embedding", request: r#"{"model":"text-embedding-3-small"}"#, response: r#"{"valid":true,"dimensions":1536}"# },
 ];
 
 routes! {
@@ -43,6 +44,32 @@ routes! {
         "/{id}/models" { get => models, Admin; }
         "/{id}/verify" { post => verify, Admin; }
         "/{id}/codex-pool-activity" { get => pool_activity, Admin; }
+        "/{id}/verify-embedding" { post => verify_embedding, Admin; }
+    }
+}
+
+/// Where texts become vectors.
+pub(crate) mod embedding {
+    use super::*;
+
+    pub(crate) const EXAMPLES: &[Example] = &[Example {
+        operation: "embedding_status",
+        request: "",
+        response: r#"{"configured":true,"provider":"Main","provider_name":"main","model":"text-embedding-3-small"}"#,
+    }];
+
+    routes! {
+        "/v1/embedding" {
+            "/status" { get => status, Admin; }
+        }
+    }
+
+    /// Say which provider makes vectors
+    ///
+    /// The one that the tenant's values name (`embedding.provider`), else the first that is meant for it in its settings.
+    #[api_v2_operation(tags("Providers"), operation_id = "embedding_status")]
+    async fn status(who: Who, gateway: web::Data<Gateway>) -> Result<ApiJson<EmbeddingStatus>, ApiError> {
+        Ok(ApiJson(gateway.core.providers.embedding_status(&who).await?))
     }
 }
 
@@ -175,4 +202,12 @@ async fn pool_activity(
     gateway: web::Data<Gateway>,
 ) -> Result<ApiJson<ProviderPoolActivity>, ApiError> {
     Ok(ApiJson(gateway.core.pools.of_provider(&who, &id, query.limit()).await?))
+}
+
+/// Try whether a provider makes vectors
+///
+/// Has it turn one word into a vector. The body may be left out.
+#[api_v2_operation(tags("Providers"), operation_id = "providers_verify_embedding")]
+async fn verify_embedding(body: OptionalJson<EmbeddingTrial>) -> Result<ApiJson<EmbeddingVerification>, ApiError> {
+    Ok(ApiJson(gateway.core.providers.verify_embedding(&who, &id, body.0).await?))
 }

@@ -27,6 +27,7 @@ const TAGS: &[(&str, &str)] = &[
     ("Files", "What agents made and users sent"),
     ("Activity", "Who changed what"),
     ("Traces", "What runs did, and what they cost"),
+    ("Usage", "What runs took, hour by hour"),
     ("Platform", "The installation itself"),
 ];
 

@@ -4,7 +4,7 @@ use super::{
     agents, api_keys, chat, config, config_permissions, connect,
     connection::{Connection, Outgoing, Standing},
     frame::{self, Params, Request},
-    heartbeats, links, logs, pairing, platform, sessions, tenants, tts,
+    heartbeats, links, logs, pairing, platform, sessions, tenants, tts, usage,
 };
 use crate::{error::wire, gateway::Gateway, metrics};
 use actix_web::web;
@@ -84,6 +84,9 @@ const METHODS: &[Method] = methods! {
     "sessions.patch" => sessions::patch, Some(Role::Operator);
     "sessions.delete" => sessions::delete, Some(Role::Operator), background;
     "sessions.reset" => sessions::reset, Some(Role::Operator), background;
+    "usage.get" => usage::get, Some(Role::Viewer);
+    "usage.summary" => usage::summary, Some(Role::Viewer);
+    "quota.usage" => usage::quota, Some(Role::Viewer);
     "api_keys.list" => api_keys::list, Some(Role::Admin);
     "api_keys.create" => api_keys::create, Some(Role::Admin);
     "api_keys.revoke" => api_keys::revoke, Some(Role::Admin);

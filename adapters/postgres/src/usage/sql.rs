@@ -1,0 +1,167 @@
+//! The statements of usage.
+
+macro_rules! measures {
+    () => {
+        "input_tokens, output_tokens, cache_read_tokens, cache_create_tokens, thinking_tokens, total_cost, request_count, llm_call_count, \
+            tool_call_count, error_count, unique_users, duration_ms, memory_docs, memory_chunks, kg_entities, kg_relations"
+    };
+}
+
+macro_rules! sums {
+    () => {
+        "sum(input_tokens)::bigint as input_tokens, sum(output_tokens)::bigint as output_tokens, \
+            sum(cache_read_tokens)::bigint as cache_read_tokens, sum(cache_create_tokens)::bigint as cache_create_tokens, \
+            sum(thinking_tokens)::bigint as thinking_tokens, sum(total_cost) as total_cost, sum(request_count) as request_count, \
+            sum(llm_call_count) as llm_call_count, sum(tool_call_count) as tool_call_count, sum(error_count) as error_count, \
+            sum(unique_users) as unique_users, sum(duration_ms)::bigint as duration_ms, sum(memory_docs) as memory_docs, \
+            sum(memory_chunks) as memory_chunks, sum(kg_entities) as kg_entities, sum(kg_relations) as kg_relations"
+    };
+}
+
+/// A count of tokens in the metadata of spans, summed.
+macro_rules! noted {
+    ($name:literal) => {
+        concat!("coalesce(sum(case when jsonb_typeof(metadata -> '", $name, "') = 'number' then (metadata ->> '", $name, "')::numeric end), 0)::bigint")
+    };
+}
+
+/// `counted`: the rows of snapshots, from traces that `$which` picks. Calls whose provider is not known have one all the same: rows without
+/// provider are those of requests.
+macro_rules! counted {
+    ($which:literal) => {
+        concat!(
+            "begun as ( \
+                select traces.id, traces.tenant_id, parent_trace_id, channel, user_id, traces.status, tool_call_count, duration_ms, \
+                    coalesce(agent_id, '00000000-0000-0000-0000-000000000000'::uuid) as agent_id, date_trunc('hour', start_time, 'UTC') as bucket_hour \
+                from ",
+            $which,
+            "), counted as ( \
+                select tenant_id, bucket_hour, '' as provider, '' as model, channel, agent_id, 0::bigint as input_tokens, 0::bigint as output_tokens, \
+                    0::bigint as cache_read_tokens, 0::bigint as cache_create_tokens, 0::bigint as thinking_tokens, 0::double precision as total_cost, \
+                    count(*)::integer as request_count, 0 as llm_call_count, coalesce(sum(tool_call_count), 0)::integer as tool_call_count, \
+                    (count(*) filter (where status = 'error'))::integer as error_count, count(distinct nullif(user_id, ''))::integer as unique_users, \
+                    coalesce(sum(duration_ms), 0)::bigint as duration_ms, 0 as memory_docs, 0 as memory_chunks, 0 as kg_entities, 0 as kg_relations \
+                from begun where parent_trace_id is null group by tenant_id, bucket_hour, channel, agent_id \
+                union all \
+                select begun.tenant_id, bucket_hour, coalesce(nullif(spans.provider, ''), 'unknown'), spans.model, channel, begun.agent_id, \
+                    coalesce(sum(input_tokens), 0)::bigint, coalesce(sum(output_tokens), 0)::bigint, ",
+            noted!("cache_read_tokens"),
+            ", ",
+            noted!("cache_creation_tokens"),
+            ", ",
+            noted!("thinking_tokens"),
+            ", coalesce(sum(total_cost), 0), 0, count(*)::integer, 0, 0, 0, 0::bigint, 0, 0, 0, 0 \
+                from begun join spans on spans.tenant_id = begun.tenant_id and spans.trace_id = begun.id and span_type = 'llm_call' \
+                group by begun.tenant_id, bucket_hour, 3, spans.model, channel, begun.agent_id \
+            )"
+        )
+    };
+}
+
+/// `found`: what matches, from snapshots as far as hours are done, from then on from traces.
+macro_rules! found {
+    () => {
+        concat!(
+            "with done as ( \
+                select coalesce((select min(bucket_hour) from usage_hours where open), (select max(bucket_hour) + interval '1 hour' from usage_hours), \
+                    '-infinity'::timestamptz) as until \
+            ), ",
+            counted!("traces where tenant_id = $1 and start_time >= greatest($2, (select until from done)) and start_time < $3"),
+            ", found as ( \
+                select bucket_hour, provider, model, channel, agent_id, ",
+            measures!(),
+            " from ( \
+                select bucket_hour, provider, model, channel, agent_id, ",
+            measures!(),
+            " from usage_snapshots where tenant_id = $1 and bucket_hour >= $2 and bucket_hour < least($3, (select until from done)) \
+                union all \
+                select bucket_hour, provider, model, channel, agent_id, ",
+            measures!(),
+            " from counted) as every \
+                where ($4::uuid is null or agent_id = $4) and ($5::text is null or provider = $5) and ($6::text is null or model = $6) \
+                    and ($7::text is null or channel = $7) \
+            ) "
+        )
+    };
+}
+
+macro_rules! by {
+    ($key:literal, $which:literal, $order:literal) => {
+        concat!(found!(), "select ", $key, " as key, ", sums!(), " from found where ", $which, " group by 1 order by ", $order, " desc, 1")
+    };
+}
+
+pub(super) const HOURS: &str = concat!(found!(), "select bucket_hour, ", sums!(), " from found group by bucket_hour order by bucket_hour");
+pub(super) const BY_PROVIDER: &str = by!("provider collate \"C\"", "provider <> '' and model <> ''", "input_tokens");
+pub(super) const BY_MODEL: &str = by!("model collate \"C\"", "provider <> '' and model <> ''", "input_tokens");
+pub(super) const BY_CHANNEL: &str = by!("channel collate \"C\"", "channel <> ''", "request_count");
+pub(super) const BY_AGENT: &str =
+    by!("coalesce(nullif(agent_id, '00000000-0000-0000-0000-000000000000'::uuid)::text, '') collate \"C\"", "true", "input_tokens");
+
+pub(super) const USERS_SINCE: &str = "\
+    select count(distinct user_id) as number from traces \
+    where tenant_id = $1 and parent_trace_id is null and user_id <> '' and created_at >= $2";
+
+macro_rules! used_sessions {
+    ($columns:literal) => {
+        concat!(
+            "select ",
+            $columns,
+            " from sessions \
+            where tenant_id = $1 and (input_tokens > 0 or output_tokens > 0) and ($2::text is null or user_id = $2) \
+                and ($3::text is null or session_key >= $3) and ($4::text is null or session_key < $4)"
+        )
+    };
+}
+
+pub(super) const SESSIONS: &str = concat!(
+    used_sessions!("session_key, model, provider, input_tokens, output_tokens, updated_at"),
+    " order by updated_at desc, session_key limit $5 offset $6"
+);
+pub(super) const SESSION_COUNT: &str = used_sessions!("count(*) as number");
+
+pub(super) const SESSIONS_BY_AGENT: &str = "\
+    select coalesce(substring(session_key from '^agent:([^:]*):'), session_key) as agent_key, \
+        sum(input_tokens)::bigint as input_tokens, sum(output_tokens)::bigint as output_tokens, count(*) as sessions \
+    from sessions where tenant_id = $1 and (input_tokens > 0 or output_tokens > 0) and ($2::text is null or user_id = $2) \
+    group by 1 order by 1";
+
+/// Replicas count one after the other ("gcusage" in ASCII), until the end of the transaction.
+pub(super) const TAKE_TURN: &str = "select pg_advisory_xact_lock(29101278699284325)";
+
+/// The hour that is to be counted, as of `$1`; hours that ended after `$2` wait.
+pub(super) const DUE: &str = "\
+    with fresh as ( \
+        select coalesce((select max(bucket_hour) + interval '1 hour' from usage_hours), '-infinity'::timestamptz) as begins, \
+            date_trunc('hour', $2, 'UTC') as ends \
+    ) \
+    select coalesce( \
+        (select min(bucket_hour) from usage_hours where open and counted_at < $1), \
+        (select date_trunc('hour', min(first), 'UTC') from ( \
+            select (select min(start_time) from traces where tenant_id = tenants.id and start_time >= fresh.begins and start_time < fresh.ends) as first \
+            from tenants, fresh) as firsts), \
+        (select ends - interval '1 hour' from fresh where ends - interval '1 hour' >= begins) \
+    ) as hour";
+
+/// Whether runs that began in the hour go on, or ended so lately (`$2`) that the last of them may not be written.
+pub(super) const OPEN: &str = "\
+    select exists ( \
+        select from tenants join traces on traces.tenant_id = tenants.id and start_time >= $1 and start_time < $1 + interval '1 hour' \
+        where traces.status = 'running' or end_time > $2 \
+    ) as open";
+
+pub(super) const FORGET: &str = "delete from usage_snapshots using tenants where tenant_id = tenants.id and bucket_hour = $1";
+
+pub(super) const COUNT: &str = concat!(
+    "with ",
+    counted!("tenants join traces on traces.tenant_id = tenants.id and start_time >= $1 and start_time < $1 + interval '1 hour'"),
+    " insert into usage_snapshots (tenant_id, bucket_hour, provider, model, channel, agent_id, ",
+    measures!(),
+    ") select tenant_id, bucket_hour, provider, model, channel, agent_id, ",
+    measures!(),
+    " from counted"
+);
+
+pub(super) const NOTE: &str = "\
+    insert into usage_hours (bucket_hour, open, counted_at) values ($1, $2, $3) \
+    on conflict (bucket_hour) do update set open = excluded.open, counted_at = excluded.counted_at";

@@ -1,0 +1,103 @@
+//! The statements of usage. Times are microseconds, so an hour has 3,600,000,000.
+
+const MEASURES: &str = "input_tokens, output_tokens, cache_read_tokens, cache_create_tokens, thinking_tokens, total_cost, request_count, llm_call_count,
+    tool_call_count, error_count, unique_users, duration_ms, memory_docs, memory_chunks, kg_entities, kg_relations";
+
+pub(super) const SUMS: &str = "sum(input_tokens) as input_tokens, sum(output_tokens) as output_tokens, sum(cache_read_tokens) as cache_read_tokens,
+    sum(cache_create_tokens) as cache_create_tokens, sum(thinking_tokens) as thinking_tokens, total(total_cost) as total_cost,
+    sum(request_count) as request_count, sum(llm_call_count) as llm_call_count, sum(tool_call_count) as tool_call_count, sum(error_count) as error_count,
+    sum(unique_users) as unique_users, sum(duration_ms) as duration_ms, sum(memory_docs) as memory_docs, sum(memory_chunks) as memory_chunks,
+    sum(kg_entities) as kg_entities, sum(kg_relations) as kg_relations";
+
+/// `counted`: the rows of snapshots, from traces that `which` picks. Calls whose provider is not known have one all the same: rows without
+/// provider are those of requests.
+fn counted(which: &str) -> String {
+    format!(
+        "begun as (
+            select traces.id, traces.tenant_id, parent_trace_id, channel, user_id, traces.status, tool_call_count, duration_ms,
+                coalesce(agent_id, '') as agent_id, start_time - start_time % 3600000000 as bucket_hour
+            from {which}
+        ), counted as (
+            select tenant_id, bucket_hour, '' as provider, '' as model, channel, agent_id, 0 as input_tokens, 0 as output_tokens,
+                0 as cache_read_tokens, 0 as cache_create_tokens, 0 as thinking_tokens, 0.0 as total_cost, count(*) as request_count, 0 as llm_call_count,
+                sum(tool_call_count) as tool_call_count, count(*) filter (where status = 'error') as error_count,
+                count(distinct nullif(user_id, '')) as unique_users, coalesce(sum(duration_ms), 0) as duration_ms,
+                0 as memory_docs, 0 as memory_chunks, 0 as kg_entities, 0 as kg_relations
+            from begun where parent_trace_id is null group by tenant_id, bucket_hour, channel, agent_id
+            union all
+            select begun.tenant_id, bucket_hour, coalesce(nullif(spans.provider, ''), 'unknown'), spans.model, channel, begun.agent_id,
+                coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), {}, {}, {}, total(total_cost), 0, count(*), 0, 0, 0, 0, 0, 0, 0, 0
+            from begun join spans on spans.trace_id = begun.id and spans.tenant_id = begun.tenant_id and span_type = 'llm_call'
+            group by begun.tenant_id, bucket_hour, 3, spans.model, channel, begun.agent_id
+        )",
+        noted("cache_read_tokens"),
+        noted("cache_creation_tokens"),
+        noted("thinking_tokens"),
+    )
+}
+
+/// A count of tokens in the metadata of spans, summed.
+fn noted(name: &str) -> String {
+    format!("cast(total(metadata ->> '{name}') as integer)")
+}
+
+/// `found`: what matches, from snapshots as far as hours are done, from then on from traces. `?1` is the tenant, `?2` and `?3` the time.
+pub(super) fn found(conditions: &str) -> String {
+    let columns = format!("bucket_hour, provider, model, channel, agent_id, {MEASURES}");
+    format!(
+        "with done as (
+            select coalesce((select min(bucket_hour) from usage_hours where open), (select max(bucket_hour) + 3600000000 from usage_hours), 0) as until
+        ), {}, found as (
+            select {columns} from usage_snapshots
+            where tenant_id = ?1 and bucket_hour >= ?2 and bucket_hour < min(?3, (select until from done)) and {conditions}
+            union all
+            select {columns} from counted where {conditions}
+        )",
+        counted("traces where tenant_id = ?1 and start_time >= max(?2, (select until from done)) and start_time < ?3")
+    )
+}
+
+pub(super) const USERS_SINCE: &str = "select count(distinct user_id) from traces
+    where tenant_id = ?1 and parent_trace_id is null and user_id <> '' and created_at >= ?2";
+
+pub(super) fn sessions_by_agent(conditions: &str) -> String {
+    format!(
+        "select case when substr(session_key, 1, 6) = 'agent:' and instr(substr(session_key, 7), ':') > 0
+                then substr(session_key, 7, instr(substr(session_key, 7), ':') - 1) else session_key end as agent_key,
+            sum(input_tokens) as input_tokens, sum(output_tokens) as output_tokens, count(*) as sessions
+         from sessions where {conditions} group by 1 order by 1"
+    )
+}
+
+/// The hour that is to be counted, as of `?1`; hours that ended after `?2` wait.
+pub(super) const DUE: &str = "with fresh as (
+        select coalesce((select max(bucket_hour) + 3600000000 from usage_hours), 0) as begins, ?2 - ?2 % 3600000000 as ends
+    ), begun as (
+        select min((select min(start_time) from traces where tenant_id = tenants.id and start_time >= fresh.begins and start_time < fresh.ends)) as first
+        from tenants, fresh
+    )
+    select coalesce(
+        (select min(bucket_hour) from usage_hours where open and counted_at < ?1),
+        (select first - first % 3600000000 from begun),
+        (select ends - 3600000000 from fresh where ends - 3600000000 >= begins)
+    )";
+
+/// Whether runs that began in the hour go on, or ended so lately (`?2`) that the last of them may not be written.
+pub(super) const OPEN: &str = "select exists (
+        select 1 from tenants join traces on traces.tenant_id = tenants.id and start_time >= ?1 and start_time < ?1 + 3600000000
+        where traces.status = 'running' or end_time > ?2
+    )";
+
+pub(super) const FORGET: &str = "delete from usage_snapshots where tenant_id in (select id from tenants) and bucket_hour = ?1";
+
+pub(super) fn count() -> String {
+    format!(
+        "with {}
+         insert into usage_snapshots (tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES})
+         select tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES} from counted",
+        counted("tenants cross join traces on traces.tenant_id = tenants.id and start_time >= ?1 and start_time < ?1 + 3600000000")
+    )
+}
+
+pub(super) const NOTE: &str = "insert into usage_hours (bucket_hour, open, counted_at) values (?1, ?2, ?3)
+    on conflict (bucket_hour) do update set open = excluded.open, counted_at = excluded.counted_at";
