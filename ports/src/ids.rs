@@ -48,6 +48,8 @@ id! {
     LinkId;
     /// An agent's heartbeat.
     HeartbeatId;
+    /// A task that a run handed over to another.
+    SubagentTaskId;
     /// A trace: one run.
     TraceId;
     /// A span of a trace.

@@ -4,6 +4,9 @@
 //! implement. There is no I/O and no framework here, and every crate of the workspace may depend on this one.
 #![deny(missing_docs)]
 
+#[macro_use]
+mod names;
+
 pub mod activity;
 pub mod agents;
 pub mod api_keys;
@@ -34,6 +37,7 @@ pub mod secrets;
 pub mod sessions;
 pub mod speech;
 pub mod stores;
+pub mod subagents;
 pub mod system_configs;
 pub mod tenants;
 pub mod tools;
@@ -41,7 +45,7 @@ pub mod traces;
 pub mod usage;
 
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{AgentId, ApiKeyId, HeartbeatId, LinkId, ProviderId, SessionId, SpanId, TenantId, TraceId};
+pub use ids::{AgentId, ApiKeyId, HeartbeatId, LinkId, ProviderId, SessionId, SpanId, SubagentTaskId, TenantId, TraceId};
 pub use message::Message;
 
 /// A JSON object.

@@ -54,26 +54,6 @@ pub struct LinkEnds {
     pub target_description: String,
 }
 
-macro_rules! wire_names {
-    ($name:ident: $($variant:ident = $text:literal),*) => {
-        impl $name {
-            /// The wire name.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text),*
-                }
-            }
-
-            /// The one with this wire name.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                [$(Self::$variant),*].into_iter().find(|known| known.as_str() == text)
-            }
-        }
-    };
-}
-
 /// Who of a link's two agents may hand work to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -83,6 +83,10 @@ messages! {
     bad_frame(detail) = "error-bad-frame", "bad frame: {detail}";
     not_connected() = "error-not-connected", "not connected: send connect first";
     queue_full() = "error-queue-full", "the session's queue is full";
+    queue_dropped() = "error-queue-dropped", "the message was dropped: too many wait in this session";
+    stopped_run() = "stopped-run", "Stopped. What waits follows.";
+    stopped_all(count) = "stopped-all", "Stopped everything ({count}).";
+    nothing_to_stop() = "nothing-to-stop", "There is nothing to stop.";
     shutting_down() = "error-shutting-down", "the gateway is shutting down";
     provider_failed(provider, why) = "error-provider-failed", "provider {provider} failed: {why}";
     no_providers(agent) = "error-no-providers", "no providers configured for agent {agent}";

@@ -18,18 +18,7 @@ pub enum Role {
     Owner,
 }
 
-impl Role {
-    /// The wire name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-            Self::Owner => "owner",
-        }
-    }
-}
+wire_names!(Role: Viewer = "viewer", Operator = "operator", Admin = "admin", Owner = "owner");
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

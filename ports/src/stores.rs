@@ -3,7 +3,7 @@
 use crate::{
     Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, builtin_tools::BuiltinToolStore, config_permissions::ConfigPermissionStore,
     heartbeats::HeartbeatStore, links::LinkStore, locks::Locks, pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore,
-    sessions::SessionStore, system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore, usage::UsageStore,
+    sessions::SessionStore, subagents::SubagentStore, system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore, usage::UsageStore,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub struct Stores {
     pub links: Arc<dyn LinkStore>,
     pub heartbeats: Arc<dyn HeartbeatStore>,
     pub locks: Arc<dyn Locks>,
+    pub subagents: Arc<dyn SubagentStore>,
     pub sealed: Arc<dyn SealedRows>,
     pub database: Arc<dyn Database>,
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use uuid::Uuid;
 
 /// What a tool is, for models and for the loop.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +45,8 @@ pub struct ToolContext {
     pub role: Role,
     /// The conversation; "" if none.
     pub session_key: String,
+    /// The run that calls; `None` for a call without a model.
+    pub run: Option<Uuid>,
     /// Where the conversation takes place: `ws`, `http`, …
     pub channel: String,
     /// The chat there.

@@ -278,7 +278,7 @@ pub trait TraceStore: Send + Sync {
     /// The traces that match, newest first, and how many there are in all.
     async fn list(&self, tenant: TenantId, filter: &TraceFilter) -> Result<(Vec<Trace>, i64)>;
 
-    /// What the runs that match cost, by agent, the dearest first. Runs that another run started are left out.
+    /// What the runs that match cost, by agent, the dearest first. A run that another run started counts as one of its own.
     async fn costs(&self, tenant: TenantId, filter: &CostFilter) -> Result<Vec<CostRow>>;
 
     /// The newest calls of models that match, the newest first. Those of runs that another run started are left out.

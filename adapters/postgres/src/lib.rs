@@ -30,6 +30,7 @@ mod sealed;
 mod secrets;
 mod sessions;
 mod statement;
+mod subagents;
 mod system_configs;
 mod tenants;
 mod traces;
@@ -111,6 +112,7 @@ pub async fn open(options: PostgresOptions) -> Result<Opened> {
         links: store.clone(),
         heartbeats: store.clone(),
         locks: store.clone(),
+        subagents: store.clone(),
         sealed: store.clone(),
         database: store.clone(),
     };

@@ -387,6 +387,45 @@ diesel::table! {
 }
 
 diesel::table! {
+    subagent_tasks (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        kind -> Text,
+        parent_agent_id -> Uuid,
+        parent_agent_key -> Text,
+        session_key -> Text,
+        agent_id -> Uuid,
+        agent_key -> Text,
+        link_id -> Nullable<Uuid>,
+        subject -> Text,
+        description -> Text,
+        status -> Text,
+        result -> Text,
+        depth -> Integer,
+        model -> Text,
+        provider -> Text,
+        iterations -> Integer,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        origin_channel -> Text,
+        origin_chat_id -> Text,
+        origin_peer_kind -> Text,
+        origin_user_id -> Text,
+        origin_role -> Text,
+        spawned_by -> Text,
+        lease_owner -> Uuid,
+        lease_until -> Timestamptz,
+        told_at -> Nullable<Timestamptz>,
+        completed_at -> Nullable<Timestamptz>,
+        archive_at -> Nullable<Timestamptz>,
+        archived_at -> Nullable<Timestamptz>,
+        metadata -> Jsonb,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     heartbeat_run_logs (tenant_id, id) {
         id -> Uuid,
         tenant_id -> Uuid,

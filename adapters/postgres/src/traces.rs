@@ -74,7 +74,7 @@ const COSTS: &str = "\
     select agent_id, sum(total_cost) as cost, sum(total_input_tokens)::bigint as input, sum(total_output_tokens)::bigint as output, \
         count(*) as traces \
     from traces \
-    where tenant_id = $1 and parent_trace_id is null and ($2::uuid is null or agent_id = $2) and ($3::text is null or user_id = $3) \
+    where tenant_id = $1 and ($2::uuid is null or agent_id = $2) and ($3::text is null or user_id = $3) \
         and ($4::timestamptz is null or created_at >= $4) and ($5::timestamptz is null or created_at < $5) \
     group by agent_id order by cost desc, agent_id";
 

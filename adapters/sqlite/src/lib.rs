@@ -29,6 +29,7 @@ mod queue;
 mod sealed;
 mod secrets;
 mod sessions;
+mod subagents;
 mod system_configs;
 mod tenants;
 #[cfg(test)]
@@ -85,6 +86,7 @@ pub async fn open(options: SqliteOptions) -> Result<Stores> {
         links: database.clone(),
         heartbeats: database.clone(),
         locks: database.clone(),
+        subagents: database.clone(),
         sealed: database.clone(),
         database,
     })

@@ -151,7 +151,7 @@ impl TraceStore for Sqlite {
             let rows = connection
                 .prepare_cached(&format!(
                     "select agent_id, total(total_cost) as cost, sum(total_input_tokens) as input, sum(total_output_tokens) as output, count(*) as traces
-                     from traces where {} and parent_trace_id is null group by agent_id order by cost desc, agent_id",
+                     from traces where {} group by agent_id order by cost desc, agent_id",
                     filter.sql()
                 ))?
                 .query_map(params_from_iter(filter.parameters()), |row| {

@@ -15,6 +15,7 @@ pub fn context(workspace: &Path) -> ToolContext {
         agent: None,
         user: "alice".into(),
         role: Role::Operator,
+        run: None,
         session_key: "agent:a:ws:direct:alice".into(),
         channel: "ws".into(),
         chat_id: "alice".into(),

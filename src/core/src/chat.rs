@@ -16,12 +16,13 @@ use crate::{
     runs::{
         Runs,
         engine::{End, Engine},
+        queue::QueueMode,
         request::{Origin, Request},
     },
     sessions::Sessions,
 };
 use goclaw_ports::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind, Message, Result,
     clock::Ids,
     message,
     roles::Role,
@@ -119,6 +120,8 @@ pub enum Sent {
     Injected,
     /// The run was stopped.
     Cancelled,
+    /// The message was a command: it was carried out, and this is its answer.
+    Command(Message),
 }
 
 impl Serialize for Sent {
@@ -133,6 +136,7 @@ impl Serialize for Sent {
             }
             Self::Injected => json!({"injected": true}),
             Self::Cancelled => json!({"cancelled": true}),
+            Self::Command(answer) => json!({"content": answer.to_string()}),
         }
         .serialize(serializer)
     }
@@ -187,8 +191,12 @@ impl Chat {
             self.check_session(caller, &request.session_key, &agent.agent_key).await?;
             request.session_key
         };
+        if let Some(answer) = self.command(caller, &session_key, request.message.trim()) {
+            return Ok(Sent::Command(answer));
+        }
         let mut stored = false;
-        if let Some(run) = self.runs.current(caller.tenant, &session_key).filter(|run| run.user == caller.user) {
+        let interrupts = self.engine.settings.installation().gateway.queue.mode == QueueMode::Interrupt;
+        if let Some(run) = self.runs.current(caller.tenant, &session_key).filter(|run| run.user == caller.user && !interrupts) {
             let text = self.engine.checked_injection(caller.tenant, &request.message).await?;
             if self.remember(caller, &session_key, &text).await? {
                 if run.inject(&text) {
@@ -208,6 +216,17 @@ impl Chat {
             Ok(End::Failed(error)) => Err(error),
             Err(_) => Err(Error::internal("the run ended without an end")),
         }
+    }
+
+    /// Carries `/stop` and `/stopall` out: the one stops the run that goes on, the other turns away those that wait as well.
+    /// `None` if the message is neither.
+    fn command(&self, caller: &Caller, session_key: &str, text: &str) -> Option<Message> {
+        let stopped = match text {
+            "/stop" => self.runs.stop_one(caller.tenant, session_key).then(message::stopped_run),
+            "/stopall" => Some(self.runs.stop_all(caller.tenant, session_key)).filter(|count| *count > 0).map(message::stopped_all),
+            _ => return None,
+        };
+        Some(stopped.unwrap_or_else(message::nothing_to_stop))
     }
 
     /// Stops runs: those of a conversation, one by its id, or one by its id in a conversation. Only the caller's own,

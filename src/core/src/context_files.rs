@@ -290,6 +290,7 @@ mod tests {
             agent: None,
             user: String::new(),
             role: goclaw_ports::roles::Role::Viewer,
+            run: None,
             session_key: String::new(),
             channel: String::new(),
             chat_id: String::new(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 const RUNS_STARTED: &str = "goclaw_runs_started_total";
 const RUNS_ENDED: &str = "goclaw_runs_total";
 const RUNS_ACTIVE: &str = "goclaw_runs_active";
+const LANE_RUNS: &str = "goclaw_lane_runs";
 const RUN_SECONDS: &str = "goclaw_run_seconds";
 const FIRST_TOKEN: &str = "goclaw_run_first_token_seconds";
 const LLM_CALLS: &str = "goclaw_llm_calls_total";
@@ -27,6 +28,7 @@ pub fn describe() {
     describe_counter!(RUNS_STARTED, "Runs that began, by channel");
     describe_counter!(RUNS_ENDED, "Runs that ended, by outcome");
     describe_gauge!(RUNS_ACTIVE, "Runs that go on or wait for their turn");
+    describe_gauge!(LANE_RUNS, "Runs that go on, by lane");
     describe_histogram!(RUN_SECONDS, Unit::Seconds, "Time from the beginning of a run to its end, its wait included");
     describe_histogram!(FIRST_TOKEN, Unit::Seconds, "Time from the beginning of a run to the first text of its answer");
     describe_counter!(LLM_CALLS, "Calls of LLM providers, by provider type and outcome");
@@ -57,6 +59,14 @@ pub(crate) fn run_registered() {
 
 pub(crate) fn run_left() {
     gauge!(RUNS_ACTIVE).decrement(1.0);
+}
+
+pub(crate) fn lane_entered(lane: &'static str) {
+    gauge!(LANE_RUNS, "lane" => lane).increment(1.0);
+}
+
+pub(crate) fn lane_left(lane: &'static str) {
+    gauge!(LANE_RUNS, "lane" => lane).decrement(1.0);
 }
 
 pub(crate) fn run_started(channel: String) {

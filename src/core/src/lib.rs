@@ -16,6 +16,7 @@ pub mod config_permissions;
 pub mod configuration;
 pub mod context_files;
 pub mod counters;
+mod delegation;
 pub mod delivery;
 pub mod files;
 pub mod heartbeats;
@@ -37,6 +38,7 @@ pub mod runs;
 pub mod sessions;
 pub mod settings;
 pub mod speech;
+mod subagents;
 mod summoning;
 pub mod system_configs;
 pub mod tenants;
@@ -90,6 +92,7 @@ use sessions::Sessions;
 use settings::{LiveSettings, TenantSettings};
 use speech::{Speech, SpeechTool, Voice};
 use std::{sync::Arc, time::Duration};
+use subagents::{DelegateTool, SpawnTool, Subagents};
 use summoning::{Summoner, Work};
 use system_configs::SystemConfigs;
 use tenants::Tenants;
@@ -210,6 +213,7 @@ pub struct Core {
     runs: Arc<Runs>,
     heart: Arc<Heart>,
     summoner: Arc<Summoner>,
+    subagents: Arc<Subagents>,
     tracer: Tracer,
     counting: Counting,
     audit: Audit,
@@ -251,7 +255,7 @@ impl Core {
         let coherence = Coherence::new(bus.clone());
         let tenant_settings = TenantSettings::new(settings.clone(), stores.system_configs.clone());
         let rate = Arc::new(RequestRate { limiter: limiter.clone(), settings: tenant_settings.clone() });
-        let runs = Arc::new(Runs::default());
+        let runs = Arc::new(Runs::new(settings.get().lanes));
         let standings = Standings::new(clock.clone(), runtime.clone());
         let tokens = Arc::new(Tokens {
             providers: stores.providers.clone(),
@@ -358,13 +362,38 @@ impl Core {
         let speaking = Arc::new(tokio::sync::Semaphore::new(crate::speech::AT_ONCE));
         let voice = Arc::new(Voice { providers: speech, files: audio, runtime: runtime.clone(), speaking });
         tools.push(Arc::new(SpeechTool::new(voice.clone(), tenant_settings.clone())));
-        let toolbox = ToolBox::new(tools, stores.builtin_tools.clone(), agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
-        let tools = Arc::new(toolbox);
+        // The tools that hand tasks over need the engine, which needs the tools.
+        let subagents = Arc::new_cyclic(|subagents: &subagents::Handle| {
+            tools.push(Arc::new(SpawnTool::new(subagents.clone())));
+            tools.push(Arc::new(DelegateTool::new(subagents.clone())));
+            let toolbox = ToolBox::new(tools, stores.builtin_tools.clone(), agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
+            let engine = Engine {
+                titles: Arc::new(tokio::sync::Semaphore::new(runs::title::AT_ONCE)),
+                compactions: Default::default(),
+                sessions: stores.sessions.clone(),
+                registry,
+                routes,
+                tools: Arc::new(toolbox),
+                files,
+                links: stores.links.clone(),
+                tracer: tracer.clone(),
+                settings: tenant_settings.clone(),
+                bus: bus.clone(),
+                clock: clock.clone(),
+                ids: ids.clone(),
+                runs: runs.clone(),
+                runtime: runtime.clone(),
+            };
+            Subagents::new(Arc::new(engine), stores.subagents.clone(), agents.clone(), stores.tenants.clone())
+        });
+        let engine = subagents.engine().clone();
+        let tools = engine.tools.clone();
         let exclusive = stores.database.exclusive();
         tokio::try_join!(stored.refresh_all(), tools.seed(), summoner.follow(exclusive), tracer.give_up(&*bus, exclusive))?;
         if !exclusive {
             tracer.keep_leases(bus.clone(), &runtime);
         }
+        subagents.follow(exclusive).await?;
         let sessions = Arc::new(Sessions {
             store: stores.sessions.clone(),
             agents: stores.agents.clone(),
@@ -374,22 +403,6 @@ impl Core {
             audit: audit.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
-        });
-        let engine = Arc::new(Engine {
-            titles: Arc::new(tokio::sync::Semaphore::new(runs::title::AT_ONCE)),
-            compactions: Default::default(),
-            sessions: stores.sessions.clone(),
-            registry,
-            routes,
-            tools: tools.clone(),
-            files,
-            tracer: tracer.clone(),
-            settings: tenant_settings.clone(),
-            bus: bus.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            runs: runs.clone(),
-            runtime: runtime.clone(),
         });
         let heart = Arc::new(Heart {
             store: stores.heartbeats.clone(),
@@ -529,6 +542,7 @@ impl Core {
             runs,
             heart,
             summoner,
+            subagents,
             tracer,
             audit,
         }))
@@ -540,6 +554,7 @@ impl Core {
         self.heart.stop();
         self.runs.drain(grace).await;
         self.heart.settle().await;
+        self.subagents.stop().await;
         self.summoner.stop().await;
         self.tracer.flush().await;
         self.counting.stop().await;

@@ -23,15 +23,24 @@ pub struct ToolPolicy {
 }
 
 /// Other names of tools. Models are offered both; policies and switches name the real one.
-pub const ALIASES: &[(&str, &str)] =
-    &[("bash", "exec"), ("edit_file", "edit"), ("Read", "read_file"), ("Write", "write_file"), ("Edit", "edit"), ("Bash", "exec"), ("WebFetch", "web_fetch")];
+pub const ALIASES: &[(&str, &str)] = &[
+    ("bash", "exec"),
+    ("edit_file", "edit"),
+    ("sessions_spawn", "spawn"),
+    ("Read", "read_file"),
+    ("Write", "write_file"),
+    ("Edit", "edit"),
+    ("Bash", "exec"),
+    ("WebFetch", "web_fetch"),
+    ("Agent", "spawn"),
+];
 
 const GROUPS: &[(&str, &[&str])] = &[
     ("fs", &["read_file", "write_file", "list_files", "edit"]),
     ("runtime", &["exec"]),
     ("web", &["web_search", "web_fetch"]),
     ("memory", &["memory_search", "memory_get"]),
-    ("sessions", &["sessions_list", "sessions_history", "sessions_send", "spawn", "session_status"]),
+    ("sessions", &["sessions_list", "sessions_history", "sessions_send", "spawn", "delegate", "session_status"]),
     ("ui", &["browser"]),
     ("automation", &["cron"]),
     ("messaging", &["message", "create_forum_topic", "list_group_members"]),

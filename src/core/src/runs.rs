@@ -6,53 +6,45 @@ pub(crate) mod emit;
 pub(crate) mod engine;
 pub(crate) mod guard;
 pub(crate) mod history;
+pub mod lanes;
 pub(crate) mod loops;
 pub(crate) mod onboarding;
 pub(crate) mod prompt;
+pub mod queue;
 pub mod reasoning;
 pub(crate) mod request;
 pub(crate) mod sanitise;
 pub(crate) mod steps;
 pub(crate) mod title;
 
-use crate::counters;
-use goclaw_ports::{Error, ErrorKind, Result, TenantId, message};
+use goclaw_ports::{Error, TenantId};
+use lanes::{LaneSizes, Lanes};
+use queue::Conversation;
+use request::Asked;
 use serde_json::Value;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::{Mutex as Turn, Notify, OwnedMutexGuard};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How many runs of one conversation there are at most: one that goes on, and these behind it.
-const QUEUE: usize = 10;
 /// How many messages a run takes in while it goes on.
 const INBOX: usize = 5;
-/// How many runs there are at most in this process.
-const MAX_RUNS: usize = 5_000;
 
 type Key = (TenantId, String);
 
 /// The runs of this process.
-#[derive(Default)]
 pub struct Runs {
     conversations: Mutex<HashMap<Key, Arc<Conversation>>>,
+    lanes: Lanes,
     draining: AtomicBool,
     ended: Notify,
-}
-
-#[derive(Default)]
-struct Conversation {
-    /// Held by the run that goes on; the others wait for it, in order.
-    turn: Arc<Turn<()>>,
-    /// The run that goes on, and those behind it.
-    runs: Mutex<VecDeque<Arc<ActiveRun>>>,
 }
 
 /// A run that goes on, or waits for its turn.
@@ -67,9 +59,11 @@ pub struct ActiveRun {
     pub user: Arc<str>,
     /// Stops it.
     pub cancel: CancellationToken,
+    pub(crate) asked: Asked,
     inbox: Mutex<Inbox>,
     activity: Mutex<Option<Value>>,
     ended: AtomicBool,
+    refusal: OnceLock<Error>,
 }
 
 #[derive(Default)]
@@ -85,17 +79,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl ActiveRun {
     /// A run that is about to be registered.
     #[must_use]
-    pub fn new(id: Uuid, session_key: &str, agent_key: &str, user: Arc<str>, cancel: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(id: Uuid, session_key: &str, agent_key: &str, asked: Asked, cancel: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             id,
             session_key: session_key.into(),
             agent_key: agent_key.into(),
-            user,
+            user: asked.caller.user.clone(),
             cancel,
+            asked,
             inbox: Mutex::default(),
             activity: Mutex::default(),
             ended: AtomicBool::new(false),
+            refusal: OnceLock::new(),
         })
+    }
+
+    /// Turns the run away before it begins, for this reason.
+    pub(crate) fn refuse(&self, why: Error) {
+        let _ = self.refusal.set(why);
+        self.cancel.cancel();
+    }
+
+    /// Why the run was turned away, if it was.
+    pub(crate) fn refusal(&self) -> Option<&Error> {
+        self.refusal.get()
     }
 
     /// From now on the run takes messages in.
@@ -145,72 +152,23 @@ impl ActiveRun {
     }
 }
 
-/// A run's place in its conversation. Dropping it lets the next one go.
-pub(crate) struct Place {
-    runs: Arc<Runs>,
-    key: Key,
-    conversation: Arc<Conversation>,
-    run: Arc<ActiveRun>,
-    turn: Option<OwnedMutexGuard<()>>,
-}
-
-impl Place {
-    /// Waits until the runs before this one have ended.
-    pub async fn wait(&mut self) {
-        self.turn = Some(self.conversation.turn.clone().lock_owned().await);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut conversations = lock(&self.runs.conversations);
-        let mut runs = lock(&self.conversation.runs);
-        runs.retain(|run| run.id != self.run.id);
-        if runs.is_empty() {
-            conversations.remove(&self.key);
-        }
-        drop(runs);
-        drop(conversations);
-        self.runs.ended.notify_waiters();
-        counters::run_left();
-    }
-}
-
 impl Runs {
-    /// Registers a run, behind those of the same conversation.
-    ///
-    /// # Errors
-    /// `Unavailable` while the gateway stops or has too much to do, `RateLimited` if too many wait already.
-    pub(crate) fn register(self: &Arc<Self>, tenant: TenantId, run: Arc<ActiveRun>) -> Result<Place> {
-        if self.draining.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Unavailable, message::shutting_down()));
-        }
-        let key = (tenant, run.session_key.clone());
-        let mut conversations = lock(&self.conversations);
-        if conversations.len() >= MAX_RUNS && !conversations.contains_key(&key) {
-            return Err(Error::unavailable("the gateway").retry_after(Duration::from_secs(5)));
-        }
-        let conversation = conversations.entry(key.clone()).or_default().clone();
-        let mut runs = lock(&conversation.runs);
-        if runs.len() > QUEUE {
-            return Err(Error::new(ErrorKind::RateLimited, message::queue_full()));
-        }
-        runs.push_back(run.clone());
-        drop(runs);
-        counters::run_registered();
-        Ok(Place { runs: self.clone(), key, conversation, run, turn: None })
+    /// No run goes on yet; so many of each lane may.
+    #[must_use]
+    pub fn new(lanes: LaneSizes) -> Self {
+        Self { conversations: Mutex::default(), lanes: Lanes::new(lanes), draining: AtomicBool::new(false), ended: Notify::new() }
     }
 
     fn of_session(&self, tenant: TenantId, session_key: &str) -> Vec<Arc<ActiveRun>> {
         let conversations = lock(&self.conversations);
         let conversation = conversations.get(&(tenant, session_key.to_owned()));
-        conversation.map(|conversation| lock(&conversation.runs).iter().cloned().collect()).unwrap_or_default()
+        conversation.map(|conversation| conversation.runs()).unwrap_or_default()
     }
 
     fn of_tenant(&self, tenant: TenantId) -> Vec<Arc<ActiveRun>> {
         let conversations = lock(&self.conversations);
         let own = conversations.iter().filter(|((of, _), _)| *of == tenant);
-        own.flat_map(|(_, conversation)| lock(&conversation.runs).iter().cloned().collect::<Vec<_>>()).collect()
+        own.flat_map(|(_, conversation)| conversation.runs()).collect()
     }
 
     /// The run of a conversation that goes on now.
@@ -249,16 +207,28 @@ impl Runs {
         self.wait_until(limit, |runs| runs.of_agent(tenant, agent_key) == 0).await
     }
 
-    /// Stops a conversation's runs, those that wait included, and waits until they have ended.
+    /// Stops a conversation's runs, those that wait and those that work for it included, and waits until its own have ended.
     pub async fn stop_session(&self, tenant: TenantId, session_key: &str) {
-        self.of_session(tenant, session_key).iter().for_each(|run| run.cancel.cancel());
+        let mut runs = self.of_tenant(tenant);
+        let mut stopped = vec![session_key.to_owned()];
+        while let Some(key) = stopped.pop() {
+            let (own, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.session_key == key || run.asked.lineage.session_key == key);
+            stopped.extend(own.iter().map(|run| run.session_key.clone()).filter(|own| *own != key));
+            own.iter().for_each(|run| run.cancel.cancel());
+            runs = others;
+        }
         self.wait_until(Duration::from_secs(10), |runs| runs.of_session(tenant, session_key).is_empty()).await;
+    }
+
+    /// Waits until a conversation has no run any more.
+    pub(crate) async fn wait_for_session(&self, tenant: TenantId, session_key: &str, limit: Duration) -> bool {
+        self.wait_until(limit, |runs| runs.of_session(tenant, session_key).is_empty()).await
     }
 
     /// How many runs there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        lock(&self.conversations).values().map(|conversation| lock(&conversation.runs).len()).sum()
+        lock(&self.conversations).values().map(|conversation| conversation.len()).sum()
     }
 
     /// Whether the gateway stops.
@@ -273,7 +243,7 @@ impl Runs {
         if self.wait_until(grace, |runs| runs.count() == 0).await {
             return;
         }
-        let left: Vec<_> = lock(&self.conversations).values().flat_map(|conversation| lock(&conversation.runs).iter().cloned().collect::<Vec<_>>()).collect();
+        let left: Vec<_> = lock(&self.conversations).values().flat_map(|conversation| conversation.runs()).collect();
         tracing::warn!(runs = left.len(), "the grace period is over; stopping the runs that are left");
         left.iter().for_each(|run| run.cancel.cancel());
         self.wait_until(Duration::from_secs(5), |runs| runs.count() == 0).await;
@@ -297,18 +267,56 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        queue::Queueing,
+        request::{Lineage, Origin},
+        *,
+    };
+    use crate::caller::Caller;
+    use goclaw_ports::{TraceId, roles::Role};
 
-    fn run(key: &str) -> Arc<ActiveRun> {
-        ActiveRun::new(Uuid::new_v4(), key, "a", "u".into(), CancellationToken::new())
+    pub(super) fn run(key: &str) -> Arc<ActiveRun> {
+        run_for(key, "")
+    }
+
+    fn run_for(key: &str, parent: &str) -> Arc<ActiveRun> {
+        let lineage = Lineage { session_key: parent.into(), ..Lineage::default() };
+        let asked = Asked {
+            caller: Caller::without_credential(TenantId::MASTER, "master", Role::Operator, "u"),
+            origin: Origin::direct("ws", "u"),
+            lineage,
+            trace: TraceId(Uuid::nil()),
+            allow_tools: vec![],
+            provider: String::new(),
+            model: String::new(),
+        };
+        ActiveRun::new(Uuid::new_v4(), key, "a", asked, CancellationToken::new())
+    }
+
+    #[tokio::test]
+    async fn stopping_a_conversation_stops_what_works_for_it() {
+        let runs = Arc::new(Runs::new(LaneSizes::default()));
+        let of = |key, parent| runs.register(TenantId::MASTER, run_for(key, parent), Queueing::default()).unwrap();
+        let (parent, child, grandchild, other) = (of("s", ""), of("c", "s"), of("g", "c"), of("o", "x"));
+        let stopped = [&parent, &child, &grandchild].map(|place| place.run.cancel.clone());
+        let stopping = tokio::spawn({
+            let runs = runs.clone();
+            async move { runs.stop_session(TenantId::MASTER, "s").await }
+        });
+        for run in stopped {
+            run.cancelled().await;
+        }
+        assert!(!other.run.cancel.is_cancelled());
+        drop(parent);
+        stopping.await.unwrap();
     }
 
     #[tokio::test]
     async fn runs_of_one_conversation_follow_each_other_in_order() {
-        let runs = Arc::new(Runs::default());
-        let mut first = runs.register(TenantId::MASTER, run("s")).unwrap();
+        let runs = Arc::new(Runs::new(LaneSizes::default()));
+        let mut first = runs.register(TenantId::MASTER, run("s"), Queueing::default()).unwrap();
         first.wait().await;
-        let mut second = runs.register(TenantId::MASTER, run("s")).unwrap();
+        let mut second = runs.register(TenantId::MASTER, run("s"), Queueing::default()).unwrap();
         let waiting = tokio::spawn(async move {
             second.wait().await;
             second
@@ -321,25 +329,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn too_many_waiting_runs_are_refused() {
-        let runs = Arc::new(Runs::default());
-        let places: Vec<_> = (0..=QUEUE).map(|_| runs.register(TenantId::MASTER, run("s")).unwrap()).collect();
-        assert_eq!(runs.register(TenantId::MASTER, run("s")).err().map(|error| error.kind), Some(ErrorKind::RateLimited));
-        assert!(runs.register(TenantId::MASTER, run("other")).is_ok());
-        drop(places);
-    }
-
-    #[tokio::test]
     async fn draining_refuses_new_runs_and_waits_for_the_others() {
-        let runs = Arc::new(Runs::default());
-        let place = runs.register(TenantId::MASTER, run("s")).unwrap();
+        let runs = Arc::new(Runs::new(LaneSizes::default()));
+        let place = runs.register(TenantId::MASTER, run("s"), Queueing::default()).unwrap();
         let stopped = place.run.cancel.clone();
         let draining = tokio::spawn({
             let runs = runs.clone();
             async move { runs.drain(Duration::from_millis(1)).await }
         });
         stopped.cancelled().await;
-        assert!(runs.register(TenantId::MASTER, run("t")).is_err());
+        assert!(runs.register(TenantId::MASTER, run("t"), Queueing::default()).is_err());
         drop(place);
         draining.await.unwrap();
     }

@@ -4,7 +4,13 @@ mod tenant;
 
 pub use tenant::TenantSettings;
 
-use crate::{compaction::CompactionSettings, policy::ToolPolicy, pricing::Price, prune::PruneSettings};
+use crate::{
+    compaction::CompactionSettings,
+    policy::ToolPolicy,
+    pricing::Price,
+    prune::PruneSettings,
+    runs::{lanes::LaneSizes, queue::QueueSettings},
+};
 use arc_swap::ArcSwap;
 use goclaw_ports::speech::SpeechService;
 use schemars::JsonSchema;
@@ -33,6 +39,8 @@ pub struct Settings {
     pub speech: SpeechSettings,
     /// Prices by `provider/model` or `model`.
     pub pricing: HashMap<String, Price>,
+    /// How many runs of each lane go on at once; what holds when the gateway starts.
+    pub lanes: LaneSizes,
     /// What this installation is.
     pub edition: Edition,
 }
@@ -54,6 +62,8 @@ pub struct GatewaySettings {
     pub injection_action: InjectionAction,
     /// The proxies whose `X-Forwarded-For` and `X-Real-IP` are believed.
     pub trusted_proxies: Vec<String>,
+    /// How messages wait in a conversation.
+    pub queue: QueueSettings,
 }
 
 /// What happens to messages that look like a prompt injection.
@@ -112,6 +122,31 @@ pub struct AgentDefaults {
     pub bootstrap_total_max_chars: usize,
     /// Whether agents get to know new users first.
     pub onboarding: bool,
+    /// The agents that agents start.
+    pub subagents: SubagentSettings,
+}
+
+/// The agents that agents start, where an agent does not say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubagentSettings {
+    /// How many run in a tenant at once.
+    pub max_concurrent: i64,
+    /// How deep they nest, 1 to 5.
+    pub max_spawn_depth: i64,
+    /// How many one conversation has at once, 1 to 20.
+    pub max_children_per_agent: i64,
+    /// How many minutes after its end one is put away.
+    pub archive_after_minutes: i64,
+    /// How often a failed call of the model is tried again.
+    pub max_retries: u32,
+    /// Their model; "" for the agent's own.
+    pub model: String,
+}
+
+impl Default for SubagentSettings {
+    fn default() -> Self {
+        Self { max_concurrent: 20, max_spawn_depth: 1, max_children_per_agent: 5, archive_after_minutes: 60, max_retries: 2, model: String::new() }
+    }
 }
 
 /// Tools, for all agents.

@@ -48,6 +48,8 @@ const CATALOGUE: &[(&str, &str, &str, &str, &str)] = &[
     ("exec", "Execute Command", "Runs a shell command in the workspace, within the limits of the safety policy.", "runtime", "Config → Tools → Exec Approval"),
     ("tts", "Text to Speech", "Speaks a text and attaches the audio to the reply.", "media", "Config → TTS"),
     ("web_fetch", "Web Fetch", "Fetches a public web page and turns it into readable text.", "web", ""),
+    ("spawn", "Spawn", "Hands a task to a copy of the agent that works on its own.", "subagents", "Config → Agents Defaults"),
+    ("delegate", "Delegate", "Hands a task to another agent that a link leads to.", "subagents", ""),
 ];
 
 /// What a tool cannot do without, for people who look at the catalogue.

@@ -22,7 +22,8 @@ on_both_editions! {
         let catalogue = viewer.get("/v1/tools/builtin").await.expect(200);
         let tools = catalogue["tools"].as_array().unwrap();
         let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["edit", "list_files", "read_file", "write_file", "tts", "exec", "session_status", "sessions_history", "sessions_list", "sessions_send", "web_fetch"]);
+        let expected = ["edit", "list_files", "read_file", "write_file", "tts", "exec", "session_status", "sessions_history", "sessions_list", "sessions_send", "delegate", "spawn", "web_fetch"];
+        assert_eq!(names, expected);
         assert!(tools.iter().all(|tool| tool.get("tenant_enabled").is_none()));
         assert_snapshot!("catalogue", catalogue.clone());
         assert_eq!(viewer.get("/v1/tools/builtin/exec").await.expect(200), tools[5]);

@@ -50,6 +50,7 @@ mod providers;
 mod sealed;
 mod secrets;
 mod sessions;
+mod subagents;
 mod system_configs;
 mod tenants;
 mod traces;

@@ -248,7 +248,7 @@ on_both_databases! {
         let (fox, owl) = (db.agent(a, "fox").await, db.agent(a, "owl").await);
         let run = |agent_id, user: &str, cost, created| Trace { agent_id, user_id: user.into(), total_cost: cost, total_input_tokens: 10, total_output_tokens: 1, created_at: at(created), ..trace() };
         let parent = run(Some(fox.id), "mai", 0.25, 1);
-        let child = Trace { parent_trace_id: Some(parent.id), ..run(Some(fox.id), "mai", 64.0, 1) };
+        let child = Trace { parent_trace_id: Some(parent.id), ..run(Some(fox.id), "mai", 0.5, 1) };
         for trace in [parent, child, run(Some(fox.id), "lan", 0.5, 2), run(Some(owl.id), "mai", 2.0, 3), run(None, "mai", 0.125, 4)] {
             db.stores.traces.insert(a, &trace).await.unwrap();
         }
@@ -256,8 +256,8 @@ on_both_databases! {
         let row = |agent_id, total_cost, runs| CostRow { agent_id, total_cost, total_input_tokens: 10 * runs, total_output_tokens: runs, trace_count: runs };
         let some = |text: &str| Some(text.to_owned());
         for (filter, expected) in [
-            (CostFilter::default(), vec![row(Some(owl.id), 2.0, 1), row(Some(fox.id), 0.75, 2), row(None, 0.125, 1)]),
-            (CostFilter { agent_id: Some(fox.id), ..CostFilter::default() }, vec![row(Some(fox.id), 0.75, 2)]),
+            (CostFilter::default(), vec![row(Some(owl.id), 2.0, 1), row(Some(fox.id), 1.25, 3), row(None, 0.125, 1)]),
+            (CostFilter { agent_id: Some(fox.id), ..CostFilter::default() }, vec![row(Some(fox.id), 1.25, 3)]),
             (CostFilter { user_id: some("lan"), ..CostFilter::default() }, vec![row(Some(fox.id), 0.5, 1)]),
             (CostFilter { from: Some(at(2)), to: Some(at(4)), ..CostFilter::default() }, vec![row(Some(owl.id), 2.0, 1), row(Some(fox.id), 0.5, 1)]),
             (CostFilter { from: Some(at(5)), ..CostFilter::default() }, vec![]),

@@ -237,6 +237,7 @@ fn settings(token: Option<&str>) -> Settings {
             rate_limit_rpm: 0,
             injection_action: InjectionAction::Off,
             trusted_proxies: vec![],
+            queue: Default::default(),
         },
         agents: AgentDefaults {
             workspace: "/workspace".into(),
@@ -252,10 +253,12 @@ fn settings(token: Option<&str>) -> Settings {
             bootstrap_max_chars: 1,
             bootstrap_total_max_chars: 1,
             onboarding: true,
+            subagents: Default::default(),
         },
         tools: ToolSettings { policy: ToolPolicy::default(), rate_limit_per_hour: 0, scrub_credentials: true, shell_deny_groups: BTreeMap::new() },
         speech: Default::default(),
         pricing: HashMap::new(),
+        lanes: Default::default(),
         edition: Edition {
             name: "lite".into(),
             max_agents: 0,

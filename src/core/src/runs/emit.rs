@@ -42,6 +42,8 @@ impl Emitter {
             ("runId", &run.id.to_string()),
             ("userId", &*run.user),
             ("runKind", request.options.kind),
+            ("delegationId", &request.options.lineage.delegation),
+            ("parentAgentId", &request.options.lineage.agent_key),
             ("channel", &request.origin.channel),
             ("chatId", &request.origin.chat_id),
             ("sessionKey", &run.session_key),

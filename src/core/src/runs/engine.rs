@@ -1,10 +1,11 @@
 //! A run from its beginning to its end: what is stored when, and what is told to whom.
 
 use super::{
-    ActiveRun, Place, Runs,
+    ActiveRun, Runs,
     compact::{Compactions, Left},
     emit::Emitter,
     guard, history, onboarding, prompt,
+    queue::{Place, Queueing},
     reasoning::{Reasoning, ReasoningDefaults},
     request::Request,
     sanitise,
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     compaction::{self, CompactionSettings},
     context_files::ContextFiles,
-    counters, policy,
+    counters, delegation, policy,
     pools::Routes,
     providers::Registry,
     prune::PruneSettings,
@@ -28,6 +29,7 @@ use goclaw_ports::{
     agents::{Agent, AgentType},
     clock::{Clock, Ids},
     events::EventBus,
+    links::LinkStore,
     llm::{Provider, Usage},
     message,
     sessions::{ChatMessage, MessageRole, NewSession, Session, SessionDelta, SessionStore},
@@ -50,6 +52,7 @@ pub(crate) struct Engine {
     pub routes: Arc<Routes>,
     pub tools: Arc<ToolBox>,
     pub files: Arc<ContextFiles>,
+    pub links: Arc<dyn LinkStore>,
     pub tracer: Tracer,
     pub settings: Arc<TenantSettings>,
     pub bus: Arc<dyn EventBus>,
@@ -72,6 +75,12 @@ pub struct RunOutcome {
     pub usage: Option<Usage>,
     /// Files that belong to it.
     pub media: Vec<MediaResult>,
+    /// The model that answered, and its provider.
+    pub model: [String; 2],
+    /// How often it was asked.
+    pub iterations: i32,
+    /// Whether the run used up all its steps before there was an answer.
+    pub exhausted: bool,
 }
 
 /// How a run ended.
@@ -138,8 +147,10 @@ impl Engine {
     /// `Unavailable` while the gateway stops, `RateLimited` if too many runs wait in this conversation.
     pub fn start(self: &Arc<Self>, request: Request) -> Result<Started> {
         let cancel = request.options.cancel.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
-        let run = ActiveRun::new(self.ids.random(), &request.session_key, &request.agent.agent_key, request.caller.user.clone(), cancel);
-        let place = self.runs.register(request.caller.tenant, run.clone())?;
+        let asked = request.asked(TraceId(self.ids.row()));
+        let run = ActiveRun::new(self.ids.random(), &request.session_key, &request.agent.agent_key, asked, cancel);
+        let queueing = request.options.queueing.unwrap_or_else(|| Queueing { queue: self.settings.installation().gateway.queue, ..Queueing::default() });
+        let place = self.runs.register(request.caller.tenant, run.clone(), queueing)?;
         let (ended, end) = oneshot::channel();
         let (engine, active) = (self.clone(), run.clone());
         self.runtime.spawn(async move {
@@ -156,7 +167,7 @@ impl Engine {
         let mut after = After::default();
         let end = tokio::select! {
             biased;
-            () = run.cancel.cancelled() => End::Cancelled,
+            () = run.cancel.cancelled() => run.refusal().map_or(End::Cancelled, |why| End::Failed(why.clone())),
             () = place.wait() => self.run_in_turn(request, run, &emitter, &mut after).await,
         };
         run.set_ended();
@@ -188,7 +199,7 @@ impl Engine {
         let (tenant, key) = (request.caller.tenant, request.session_key.clone());
         let options = &request.options;
         let name = if options.trace_name.is_empty() { format!("chat {}", request.agent.agent_key) } else { options.trace_name.clone() };
-        let mut trace = new_trace(TraceId(self.ids.row()), name, self.clock.now());
+        let mut trace = new_trace(run.asked.trace, name, self.clock.now());
         trace.parent_trace_id = options.parent_trace;
         trace.tags.clone_from(&options.tags);
         trace.metadata.clone_from(&options.trace_metadata);
@@ -198,7 +209,7 @@ impl Engine {
         trace.run_id = run.id.to_string();
         trace.channel.clone_from(&request.origin.channel);
         trace.input_preview = preview(&request.message);
-        let (prepared, mut trace) = tokio::join!(self.prepare(request, emitter), self.tracer.begin(tenant, trace));
+        let (prepared, mut trace) = tokio::join!(self.prepare(request, run.id, emitter), self.tracer.begin(tenant, trace));
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -239,7 +250,14 @@ impl Engine {
         last.extend(rest);
         let stored = self.sessions.append(tenant, &key, &last, &delta, self.clock.now()).await;
         let end = match (end, stored) {
-            (Ok(content), Ok(())) => End::Completed(RunOutcome { content, usage: spoken.usage, media: spoken.media }),
+            (Ok(content), Ok(())) => End::Completed(RunOutcome {
+                content,
+                usage: spoken.usage,
+                media: spoken.media,
+                model: [prepared.model.clone(), prepared.provider.name().to_owned()],
+                iterations: spoken.iterations,
+                exhausted: spoken.exhausted,
+            }),
             (Ok(_), Err(error)) | (Err(Some(error)), _) => End::Failed(error),
             (Err(None), _) => End::Cancelled,
         };
@@ -263,9 +281,12 @@ impl Engine {
 
     /// Opens the conversation, stores the user's message, and collects what the run needs. From `run.started` on, the
     /// message is safe.
-    async fn prepare(&self, mut request: Request, emitter: &Emitter) -> Result<Prepared> {
+    async fn prepare(&self, mut request: Request, run: Uuid, emitter: &Emitter) -> Result<Prepared> {
         let settings = self.settings.of(request.caller.tenant).await?;
-        request.message = self.checked(&settings, std::mem::take(&mut request.message))?;
+        // What the gateway itself tells an agent is no user's message.
+        if !request.options.hidden {
+            request.message = self.checked(&settings, std::mem::take(&mut request.message))?;
+        }
         let (caller, agent) = (&request.caller, &request.agent);
         let wanted = [&request.options.provider, &agent.provider].into_iter().find(|name| !name.is_empty()).unwrap_or(&settings.agents.provider);
         let provider = self.registry.choose(caller.tenant, wanted);
@@ -281,11 +302,13 @@ impl Engine {
             channel: request.origin.channel.clone(),
         };
         let agent_policy = policy::of_agent(&agent.tools_config);
-        let ((profile, mut files), session, mut offer) = tokio::try_join!(
+        let ((profile, mut files), session, mut offer, delegates) = tokio::try_join!(
             self.files.enter(caller.tenant, agent, &caller.user, &first, settings.agents.onboarding),
             self.sessions.open(caller.tenant, &new, self.clock.now()),
             self.tools.offer(caller.tenant, &settings.tools.policy, &agent_policy, provider.name(), &request.options.allow_tools),
+            delegation::targets(&*self.links, caller, agent.id),
         )?;
+        offer.allowed.retain(|name| !request.options.deny_tools.contains(name) && (*name != delegation::TOOL || !delegates.is_empty()));
         // Whoever asks for a run looks first, but somebody else may have opened the conversation since.
         if session.user_id != *caller.user {
             return Err(Error::forbidden("this session belongs to another user"));
@@ -308,6 +331,7 @@ impl Engine {
             agent,
             files: if request.options.light_context { &[] } else { &files },
             tools: &self.tools.summaries(&offer),
+            delegates: if offer.allowed.contains(delegation::TOOL) { &delegates } else { &[] },
             minimal: onboarding::is_minimal(&request.session_key),
             first_meeting: meeting.is_some(),
             may_install: deny_groups.get("package_install") == Some(&false),
@@ -336,6 +360,7 @@ impl Engine {
             user: caller.user.to_string(),
             role: caller.role,
             session_key: request.session_key.clone(),
+            run: Some(run),
             channel: request.origin.channel.clone(),
             chat_id: request.origin.chat_id.clone(),
             peer_kind: request.origin.peer_kind.clone(),

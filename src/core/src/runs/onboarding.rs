@@ -14,7 +14,7 @@ pub(crate) const LAST_TURN: usize = 3;
 
 /// Whether no user is at the other end of this conversation.
 pub(crate) fn is_minimal(session_key: &str) -> bool {
-    matches!(kind(session_key), "subagent" | "cron" | "heartbeat")
+    matches!(kind(session_key), "subagent" | "delegate" | "cron" | "heartbeat")
 }
 
 /// What stands behind the agent in a session key: the channel, or what started the run.
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn nobody_is_at_the_other_end_of_what_the_gateway_starts() {
-        for key in ["agent:fox:subagent:1", "agent:fox:cron:1", "agent:fox:heartbeat", "agent:fox:heartbeat:1"] {
+        for key in ["agent:fox:subagent:1", "agent:fox:delegate:1", "agent:fox:cron:1", "agent:fox:heartbeat", "agent:fox:heartbeat:1"] {
             assert!(is_minimal(key), "{key}");
         }
         for key in ["agent:fox:ws:direct:cron", "agent:cron:ws:direct:1", "agent:fox:telegram:direct:subagent", "cron", ""] {

@@ -1,7 +1,8 @@
 //! What a run is asked to do, by whom, from where, and how it differs from a plain chat.
 
+use super::queue::Queueing;
 use crate::caller::Caller;
-use goclaw_ports::{JsonObject, TraceId, agents::Agent};
+use goclaw_ports::{JsonObject, TraceId, agents::Agent, tools::MediaResult};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,33 @@ impl Request {
     }
 }
 
+/// What of a request the runs take over that its run starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// For whom.
+    pub caller: Caller,
+    /// Where it was asked.
+    pub origin: Origin,
+    /// What stands above the run.
+    pub lineage: Lineage,
+    /// The run's trace.
+    pub trace: TraceId,
+    /// Of the tools the agent may use, only these; empty for all.
+    pub allow_tools: Vec<String>,
+    /// Another provider than the agent's.
+    pub provider: String,
+    /// Another model than the agent's.
+    pub model: String,
+}
+
+impl Request {
+    /// What runs take over that this one starts.
+    pub fn asked(&self, trace: TraceId) -> Asked {
+        let RunOptions { lineage, allow_tools, provider, model, .. } = self.options.clone();
+        Asked { caller: self.caller.clone(), origin: self.origin.clone(), lineage, trace, allow_tools, provider, model }
+    }
+}
+
 /// Where a message comes from, and where its answer belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
@@ -62,7 +90,8 @@ impl Origin {
 /// How a run differs from a plain chat. The default is a plain chat.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunOptions {
-    /// `announce` for runs that report finished work; "" for a user's. Its events carry it.
+    /// `announce` for runs that report finished work, `subagent` and `delegation` for those that do it; "" for a user's. Its
+    /// events carry it.
     pub kind: &'static str,
     /// Whether the message stays out of the conversation; the answer is kept.
     pub hidden: bool,
@@ -72,6 +101,16 @@ pub(crate) struct RunOptions {
     pub history_turns: Option<usize>,
     /// Of the tools the agent may use, only these; empty for all.
     pub allow_tools: Vec<String>,
+    /// Not these tools, whatever the agent may use.
+    pub deny_tools: Vec<&'static str>,
+    /// The longest answer, in tokens, if it is not the agent's.
+    pub max_tokens: Option<u32>,
+    /// How freely the model chooses words, if not as the agent's does.
+    pub temperature: Option<f64>,
+    /// How often a failed call of the model is tried again, beyond what its provider does on its own.
+    pub retries: u32,
+    /// Files that belong to the answer from the beginning.
+    pub media: Vec<MediaResult>,
     /// Fewer iterations than the agent's own limit; more are not given.
     pub max_iterations: Option<i32>,
     /// Another provider than the agent's; "" for its own.
@@ -90,4 +129,23 @@ pub(crate) struct RunOptions {
     pub parent_trace: Option<TraceId>,
     /// Stops the run when it is cancelled, besides the run's own way of being stopped.
     pub cancel: Option<CancellationToken>,
+    /// How the run waits for its turn; as the operator wants it if it is absent.
+    pub queueing: Option<Queueing>,
+    /// What stands above the run, if another run handed it its task.
+    pub lineage: Lineage,
+}
+
+/// What stands above a run. The default is nothing: a run of its own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lineage {
+    /// How many sub-agents lie between the run and one of its own, the run included.
+    pub spawns: i32,
+    /// How many delegations do.
+    pub delegations: i32,
+    /// The conversation that the task comes from; "" if none.
+    pub session_key: String,
+    /// The agent that it comes from; "" if none.
+    pub agent_key: String,
+    /// The delegation that the run carries out; "" if none.
+    pub delegation: String,
 }

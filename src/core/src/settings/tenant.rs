@@ -56,6 +56,11 @@ struct Age {
 }
 
 impl TenantSettings {
+    /// What the operator decided, whatever tenants say.
+    pub fn installation(&self) -> Arc<Settings> {
+        self.live.get()
+    }
+
     /// Lays the values of this store over these settings.
     pub fn new(live: Arc<LiveSettings>, store: Arc<dyn SystemConfigStore>) -> Arc<Self> {
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(TTL).build();
@@ -191,6 +196,7 @@ mod tests {
                 rate_limit_rpm: 20,
                 injection_action: InjectionAction::Warn,
                 trusted_proxies: vec![],
+                queue: Default::default(),
             },
             agents: AgentDefaults {
                 workspace: "/workspace".into(),
@@ -206,6 +212,7 @@ mod tests {
                 bootstrap_max_chars: 1,
                 bootstrap_total_max_chars: 1,
                 onboarding: true,
+                subagents: Default::default(),
             },
             tools: ToolSettings {
                 policy: ToolPolicy { profile: "coding".into(), deny: vec!["exec".into()], ..ToolPolicy::default() },
@@ -215,6 +222,7 @@ mod tests {
             },
             speech: SpeechSettings::default(),
             pricing: HashMap::new(),
+            lanes: Default::default(),
             edition: Edition {
                 name: "lite".into(),
                 max_agents: 0,

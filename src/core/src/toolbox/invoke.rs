@@ -146,6 +146,7 @@ impl ToolBox {
             user: caller.user.to_string(),
             role: caller.role,
             session_key: call.session_key.clone(),
+            run: None,
             channel,
             chat_id: or(&call.chat_id, "api"),
             peer_kind: or(&call.peer_kind, "direct"),

@@ -1,9 +1,11 @@
 //! `chat.*`.
 
 use super::{frame::payload, methods::Call};
-use goclaw_core::chat::Send;
+use crate::i18n;
+use goclaw_core::chat::{Send, Sent};
 use goclaw_ports::{Error, ErrorKind, Result};
 use serde::Deserialize;
+use serde_json::json;
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -30,7 +32,10 @@ pub(super) async fn send(call: Call) -> Result<String> {
         ErrorKind::RateLimited => Error { kind: ErrorKind::Invalid, ..error },
         _ => error,
     })?;
-    payload(&sent)
+    match &sent {
+        Sent::Command(answer) => payload(&json!({"content": i18n::text(call.caller.locale, answer)})),
+        sent => payload(sent),
+    }
 }
 
 /// `chat.history`: the messages of a session, page by page from the newest on.

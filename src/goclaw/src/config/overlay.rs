@@ -45,6 +45,12 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("GOCLAW_GATEWAY_TOKEN", "gateway.token", Text),
     ("GOCLAW_HOST", "gateway.host", Text),
     ("GOCLAW_PORT", "gateway.port", Port),
+    // The second name is the newer one, and wins.
+    ("GOCLAW_LANE_DELEGATE", "gateway.lanes.team", Whole),
+    ("GOCLAW_LANE_TEAM", "gateway.lanes.team", Whole),
+    ("GOCLAW_LANE_MAIN", "gateway.lanes.main", Whole),
+    ("GOCLAW_LANE_SUBAGENT", "gateway.lanes.subagent", Whole),
+    ("GOCLAW_LANE_CRON", "gateway.lanes.cron", Whole),
     ("GOCLAW_OWNER_IDS", "gateway.owner_ids", List),
     ("GOCLAW_ALLOWED_ORIGINS", "gateway.allowed_origins", List),
     ("GOCLAW_ALLOW_PRIVATE_HOSTS", "security.allow_private_hosts", List),

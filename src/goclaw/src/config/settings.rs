@@ -3,8 +3,8 @@
 use super::{
     Config, edition,
     schema::{
-        agents::{Compaction, ContextPruning, PruneMode},
-        gateway::InjectionWord,
+        agents::{Compaction, ContextPruning, PruneMode, Subagents},
+        gateway::{DropWord, InjectionWord, QueueWord},
         providers::AcpPermission,
         services::ModelPrice,
         tools::{ExecAsk, ExecSecurity, FetchWord, Profile},
@@ -18,7 +18,11 @@ use goclaw_core::{
     pricing::Price,
     providers::ConfiguredProvider,
     prune::{HardClear, PruneSettings, SoftTrim},
-    settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, ToolSettings},
+    runs::{
+        lanes::LaneSizes,
+        queue::{DropPolicy, QueueMode, QueueSettings},
+    },
+    settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, SubagentSettings, ToolSettings},
 };
 use goclaw_llm::OAuthOptions;
 use goclaw_ports::JsonObject;
@@ -37,6 +41,7 @@ impl Config {
             tools: self.tool_settings(),
             speech: self.speech_settings(),
             pricing,
+            lanes: self.lanes(),
             edition: edition::describe(self.edition, self.file.edition.as_ref()),
         }
     }
@@ -56,6 +61,32 @@ impl Config {
                 Some(InjectionWord::Block) => InjectionAction::Block,
             },
             trusted_proxies: self.file.security.trusted_proxies.to_vec(),
+            queue: self.queue(),
+        }
+    }
+
+    fn queue(&self) -> QueueSettings {
+        let (section, built_in) = (&self.file.gateway.queue, QueueSettings::default());
+        QueueSettings {
+            mode: match section.mode {
+                Some(QueueWord::Interrupt) => QueueMode::Interrupt,
+                Some(QueueWord::Queue | QueueWord::Followup) | None => built_in.mode,
+            },
+            cap: section.cap.map_or(built_in.cap, |cap| usize::try_from(cap.get()).unwrap_or(built_in.cap)),
+            drop: match section.drop {
+                Some(DropWord::New) => DropPolicy::New,
+                Some(DropWord::Old) | None => built_in.drop,
+            },
+        }
+    }
+
+    fn lanes(&self) -> LaneSizes {
+        let (section, built_in) = (&self.file.gateway.lanes, LaneSizes::default());
+        LaneSizes {
+            main: or(section.main.map(|size| size.get()), built_in.main),
+            subagent: or(section.subagent.map(|size| size.get()), built_in.subagent),
+            team: or(section.team.map(|size| size.get()), built_in.team),
+            cron: or(section.cron.map(|size| size.get()), built_in.cron),
         }
     }
 
@@ -76,6 +107,7 @@ impl Config {
             bootstrap_max_chars: or(defaults.bootstrap_max_chars.map(|chars| chars.get()), 20_000),
             bootstrap_total_max_chars: or(defaults.bootstrap_total_max_chars.map(|chars| chars.get()), 24_000),
             onboarding: defaults.onboarding.unwrap_or(true),
+            subagents: subagents(&defaults.subagents),
         }
     }
 
@@ -211,6 +243,18 @@ fn compaction(section: &Compaction) -> CompactionSettings {
     CompactionSettings {
         max_history_share: section.max_history_share.map(Real::get).filter(|share| *share > 0.0).unwrap_or(built_in.max_history_share),
         keep_last_messages: section.keep_last_messages.and_then(|count| usize::try_from(count.get()).ok()).unwrap_or(built_in.keep_last_messages),
+    }
+}
+
+fn subagents(section: &Subagents) -> SubagentSettings {
+    let built_in = SubagentSettings::default();
+    SubagentSettings {
+        max_concurrent: or(section.max_concurrent.map(|count| count.get()), built_in.max_concurrent),
+        max_spawn_depth: or(section.max_spawn_depth.map(|depth| depth.get()), built_in.max_spawn_depth),
+        max_children_per_agent: or(section.max_children_per_agent.map(|count| count.get()), built_in.max_children_per_agent),
+        archive_after_minutes: or(section.archive_after_minutes.map(|minutes| minutes.get()), built_in.archive_after_minutes),
+        max_retries: section.max_retries.map_or(built_in.max_retries, |count| u32::try_from(count.get()).unwrap_or_default()),
+        model: section.model.clone().unwrap_or_default(),
     }
 }
 

@@ -18,6 +18,22 @@ words! {
         /// They are refused.
         Block = "block",
     }
+    /// What a message does to those before it that wait or are worked on.
+    QueueWord {
+        /// It waits behind them.
+        Queue = "queue",
+        /// The same.
+        Followup = "followup",
+        /// It takes their place.
+        Interrupt = "interrupt",
+    }
+    /// Who is turned away where too many messages wait.
+    DropWord {
+        /// The one that waits longest.
+        Old = "old",
+        /// The one that comes.
+        New = "new",
+    }
     /// The name of an edition.
     EditionWord {
         /// One machine.
@@ -66,6 +82,36 @@ pub struct Gateway {
     pub tool_status: Option<bool>,
     /// How often lost tasks are looked for, in seconds; 300 if absent.
     pub task_recovery_interval_sec: Option<Int<0, 86_400>>,
+    /// How messages wait while their session is busy.
+    pub queue: MessageQueue,
+    /// How many runs go on at once, by kind.
+    pub lanes: LaneSection,
+}
+
+/// How messages wait while their session is busy.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MessageQueue {
+    /// What a new message does to those before it; `queue` if absent.
+    pub mode: Option<QueueWord>,
+    /// How many wait at most; 10 if absent.
+    pub cap: Option<Int<0, 1000>>,
+    /// Which is turned away then; `old` if absent.
+    pub drop: Option<DropWord>,
+}
+
+/// How many runs go on at once, by kind.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LaneSection {
+    /// Messages from channels; 30 if absent.
+    pub main: Option<Int<1, 100_000>>,
+    /// Sub-agents, and telling of their results; 50 if absent.
+    pub subagent: Option<Int<1, 100_000>>,
+    /// Work for other agents; 100 if absent.
+    pub team: Option<Int<1, 100_000>>,
+    /// Jobs and heartbeats; 30 if absent.
+    pub cron: Option<Int<1, 100_000>>,
 }
 
 /// How much is answered.

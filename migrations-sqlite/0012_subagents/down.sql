@@ -1,0 +1,1 @@
+drop table subagent_tasks;

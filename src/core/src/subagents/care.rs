@@ -1,0 +1,126 @@
+//! Looking after tasks while nobody does: holding on to those of this process, taking over those of processes that died, and
+//! putting away those that are long done.
+
+use super::{Subagents, announce, lock};
+use chrono::{DateTime, TimeDelta, Utc};
+use goclaw_ports::{
+    JsonObject, Result, SubagentTaskId, message,
+    subagents::{TaskEnd, TaskLease, TaskStatus},
+};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::time::MissedTickBehavior;
+
+/// How often this process says that it lives, and looks for those that do not.
+const BEAT: Duration = Duration::from_secs(3);
+/// Each how manieth beat tasks are put away.
+const ARCHIVING: u32 = 20;
+/// How many tasks are taken over, or put away, at once.
+const BATCH: i64 = 200;
+/// How long a task is kept after it was put away.
+const KEPT: TimeDelta = TimeDelta::days(30);
+/// How long a task that was taken over is kept before it is put away.
+const ARCHIVE: TimeDelta = TimeDelta::minutes(60);
+/// How long the end waits for what is being written.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Subagents {
+    /// Takes over what died, now and from time to time. `exclusive` is whether no other process can be at work: then all
+    /// that runs has died.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn follow(self: &Arc<Self>, exclusive: bool) -> Result<()> {
+        let now = self.clock().now();
+        self.adopt(if exclusive { now + TimeDelta::days(1) } else { now }).await?;
+        let (subagents, stop) = (self.clone(), self.stop.clone());
+        let caring = async move {
+            let mut beats = tokio::time::interval(BEAT);
+            beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            for beat in 0_u32.. {
+                beats.tick().await;
+                subagents.care(exclusive, beat % ARCHIVING == 0).await.unwrap_or_else(|error| tracing::warn!(%error, "tasks could not be looked after"));
+            }
+        };
+        let caring = async move {
+            stop.run_until_cancelled(caring).await;
+        };
+        self.work.spawn_on(caring, &self.engine.runtime);
+        Ok(())
+    }
+
+    async fn care(self: &Arc<Self>, exclusive: bool, archive: bool) -> Result<()> {
+        self.hold().await?;
+        if !exclusive {
+            self.adopt(self.clock().now()).await?;
+        }
+        if archive {
+            self.archive().await?;
+        }
+        Ok(())
+    }
+
+    /// Says that this process lives. What another replica has stopped is stopped here.
+    async fn hold(&self) -> Result<()> {
+        let known: Vec<SubagentTaskId> = lock(&self.running).keys().copied().collect();
+        if known.is_empty() && self.announcing.is_idle() {
+            return Ok(());
+        }
+        let running: HashSet<SubagentTaskId> = self.store.all_tenants_renew(self.lease(self.clock().now())).await?.into_iter().collect();
+        let running_here = lock(&self.running);
+        for id in known.iter().filter(|id| !running.contains(id)) {
+            if let Some(cancel) = running_here.get(id) {
+                cancel.cancel();
+            }
+        }
+        Ok(())
+    }
+
+    async fn adopt(self: &Arc<Self>, before: DateTime<Utc>) -> Result<()> {
+        loop {
+            let now = self.clock().now();
+            let lost = TaskEnd {
+                status: TaskStatus::Failed,
+                result: message::run_interrupted().to_string(),
+                model: String::new(),
+                provider: String::new(),
+                iterations: 0,
+                input_tokens: 0,
+                output_tokens: 0,
+                metadata: JsonObject::new(),
+                told: false,
+                at: now,
+                archive_at: now + ARCHIVE,
+            };
+            let adopted = self.store.all_tenants_adopt(before, self.lease(now), &lost, BATCH).await?;
+            for (tenant, task) in &adopted {
+                tracing::warn!(task = %task.id, session = task.session_key, "a task was left behind by a gateway that is gone");
+                self.announce_soon(*tenant, &task.session_key);
+            }
+            if adopted.len() < BATCH as usize {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn archive(&self) -> Result<()> {
+        let now = self.clock().now();
+        let archived = self.store.all_tenants_archive(now, now - KEPT, BATCH).await?;
+        for (tenant, key) in announce::conversations(&archived) {
+            self.engine.sessions.delete(tenant, &key).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go: what conversations do not know yet, the next process tells them.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.work.close();
+        if tokio::time::timeout(PATIENCE, self.work.wait()).await.is_err() {
+            tracing::warn!("a task does not end");
+        }
+        let gone = TaskLease { owner: self.owner, until: self.clock().now() };
+        if let Err(error) = self.store.all_tenants_renew(gone).await {
+            tracing::warn!(%error, "tasks could not be let go; others take them over later");
+        }
+    }
+}
