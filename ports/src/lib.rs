@@ -10,6 +10,7 @@ mod names;
 pub mod activity;
 pub mod agents;
 pub mod api_keys;
+pub mod archives;
 pub mod builtin_tools;
 pub mod channels;
 pub mod clock;

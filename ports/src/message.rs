@@ -135,6 +135,8 @@ messages! {
     no_speech_provider() = "error-no-speech-provider", "no text-to-speech provider is configured";
     speech_not_configured(provider) = "error-speech-not-configured", "the text-to-speech provider {provider} is not configured";
     speech_failed() = "error-speech-failed", "all tts providers failed";
+    archive_invalid(detail) = "error-archive-invalid", "the archive cannot be used: {detail}";
+    archive_too_large(limit) = "error-archive-too-large", "the archive would be larger than {limit} MiB; leave the workspace out, or make it smaller";
     link_to_itself() = "error-link-to-itself", "an agent cannot be linked to itself";
     link_to_open(agent) = "error-link-to-open", "{agent} is an open agent: only predefined agents can be the target of a link";
     heartbeat_not_configured(agent) = "error-heartbeat-not-configured", "no heartbeat is configured for {agent}";

@@ -1,9 +1,10 @@
 //! All stores of one database.
 
 use crate::{
-    Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, builtin_tools::BuiltinToolStore, config_permissions::ConfigPermissionStore,
-    heartbeats::HeartbeatStore, links::LinkStore, locks::Locks, pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore,
-    sessions::SessionStore, subagents::SubagentStore, system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore, usage::UsageStore,
+    Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, archives::ArchiveStore, builtin_tools::BuiltinToolStore,
+    config_permissions::ConfigPermissionStore, heartbeats::HeartbeatStore, links::LinkStore, locks::Locks, pairing::PairingStore, providers::ProviderStore,
+    sealer::SealedRows, secrets::SecretStore, sessions::SessionStore, subagents::SubagentStore, system_configs::SystemConfigStore, tenants::TenantStore,
+    traces::TraceStore, usage::UsageStore,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub struct Stores {
     pub heartbeats: Arc<dyn HeartbeatStore>,
     pub locks: Arc<dyn Locks>,
     pub subagents: Arc<dyn SubagentStore>,
+    pub archives: Arc<dyn ArchiveStore>,
     pub sealed: Arc<dyn SealedRows>,
     pub database: Arc<dyn Database>,
 }

@@ -70,7 +70,7 @@ const REWRITE: &str = "\
     where file.tenant_id = $1 and file.agent_id = $2 and file.file_name = $3 and file.user_id = rewritten.user_id";
 
 /// Stores an agent's own files, replacing those of the same names.
-fn put_files(tenant: TenantId, agent: AgentId, files: &[ContextFile], now: DateTime<Utc>) -> impl QueryFragment<Pg> + QueryId + Send + use<> {
+pub(crate) fn put_files(tenant: TenantId, agent: AgentId, files: &[ContextFile], now: DateTime<Utc>) -> impl QueryFragment<Pg> + QueryId + Send + use<> {
     let (names, contents) = columns(files);
     let query = sql_query(PUT_FILES).bind::<SqlUuid, _>(agent.0).bind::<SqlUuid, _>(tenant.0).bind::<Timestamptz, _>(now);
     Fixed(query.bind::<Array<Text>, _>(names).bind::<Array<Text>, _>(contents))
@@ -88,6 +88,22 @@ async fn lock_agents(connection: &mut AsyncPgConnection, tenant: TenantId) -> Qu
 async fn yield_default(connection: &mut AsyncPgConnection, tenant: TenantId, keep: AgentId, now: DateTime<Utc>) -> QueryResult<()> {
     let others = agents::table.filter(agents::tenant_id.eq(tenant.0)).filter(agents::is_default).filter(agents::id.ne(keep.0));
     diesel::update(others).set((agents::is_default.eq(false), agents::updated_at.eq(now))).execute(connection).await.map(drop)
+}
+
+/// Stores a new agent with its first files, unless the tenant has `limit` already; 0 is no limit. `false` if it has.
+pub(crate) async fn insert_within(connection: &mut AsyncPgConnection, tenant: TenantId, agent: &Agent, files: &[ContextFile], limit: i64) -> QueryResult<bool> {
+    if agent.is_default || limit > 0 {
+        lock_agents(connection, tenant).await?;
+    }
+    if limit > 0 && agents::table.filter(agents::tenant_id.eq(tenant.0)).count().get_result::<i64>(connection).await? >= limit {
+        return Ok(false);
+    }
+    if agent.is_default {
+        yield_default(connection, tenant, agent.id, agent.updated_at).await?;
+    }
+    diesel::insert_into(agents::table).values(&Row::new(tenant, agent)).execute(connection).await?;
+    put_files(tenant, agent.id, files, agent.created_at).execute(connection).await?;
+    Ok(true)
 }
 
 #[async_trait]
@@ -142,22 +158,10 @@ impl AgentStore for Postgres {
     }
 
     async fn insert_within(&self, tenant: TenantId, agent: &Agent, files: &[ContextFile], limit: i64) -> Result<()> {
-        let row = Row::new(tenant, agent);
         let mut connection = self.tenant(tenant).await?;
         let inserting = connection.raw().transaction(async |connection| -> Result<bool, Failure> {
             enter(connection, tenant).await?;
-            if agent.is_default || limit > 0 {
-                lock_agents(connection, tenant).await?;
-            }
-            if limit > 0 && agents::table.filter(agents::tenant_id.eq(tenant.0)).count().get_result::<i64>(connection).await? >= limit {
-                return Ok(false);
-            }
-            if agent.is_default {
-                yield_default(connection, tenant, agent.id, agent.updated_at).await?;
-            }
-            diesel::insert_into(agents::table).values(&row).execute(connection).await?;
-            put_files(tenant, agent.id, files, agent.created_at).execute(connection).await?;
-            Ok(true)
+            Ok(insert_within(connection, tenant, agent, files, limit).await?)
         });
         let inserted = within(inserting).await.map_err(taken_or_missing("agent", &agent.agent_key, "tenant", tenant))?;
         if inserted { Ok(()) } else { Err(Error::new(ErrorKind::Precondition, message::edition_limit("agents", limit))) }

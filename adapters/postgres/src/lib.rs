@@ -8,6 +8,7 @@
 mod activity;
 mod agents;
 mod api_keys;
+mod archives;
 mod background;
 mod builtin_tools;
 mod config_permissions;
@@ -113,6 +114,7 @@ pub async fn open(options: PostgresOptions) -> Result<Opened> {
         heartbeats: store.clone(),
         locks: store.clone(),
         subagents: store.clone(),
+        archives: store.clone(),
         sealed: store.clone(),
         database: store.clone(),
     };

@@ -26,12 +26,12 @@ fn file(row: &Row<'_>) -> rusqlite::Result<ContextFile> {
 }
 
 /// Fails unless the tenant has the agent. An upsert by the agent's id alone would reach into another tenant.
-fn require(connection: &Connection, tenant: TenantId, id: AgentId) -> Result<(), Failure> {
+pub(crate) fn require(connection: &Connection, tenant: TenantId, id: AgentId) -> Result<(), Failure> {
     let known = connection.prepare_cached("select 1 from agents where tenant_id = ?1 and id = ?2")?.exists(params![Text(tenant), Text(id)])?;
     if known { Ok(()) } else { Err(Error::not_found("agent", id).into()) }
 }
 
-fn put_files(connection: &Connection, tenant: TenantId, id: AgentId, files: &[ContextFile], now: DateTime<Utc>) -> rusqlite::Result<()> {
+pub(crate) fn put_files(connection: &Connection, tenant: TenantId, id: AgentId, files: &[ContextFile], now: DateTime<Utc>) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "insert into agent_context_files (agent_id, tenant_id, file_name, content, updated_at) values (?1, ?2, ?3, ?4, ?5)
          on conflict do update set content = excluded.content, updated_at = excluded.updated_at",
@@ -42,7 +42,14 @@ fn put_files(connection: &Connection, tenant: TenantId, id: AgentId, files: &[Co
     Ok(())
 }
 
-fn put_user_files(connection: &Connection, tenant: TenantId, id: AgentId, user: &str, files: &[ContextFile], now: DateTime<Utc>) -> rusqlite::Result<()> {
+pub(crate) fn put_user_files(
+    connection: &Connection,
+    tenant: TenantId,
+    id: AgentId,
+    user: &str,
+    files: &[ContextFile],
+    now: DateTime<Utc>,
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "insert into user_context_files (agent_id, tenant_id, user_id, file_name, content, updated_at) values (?1, ?2, ?3, ?4, ?5, ?6)
          on conflict do update set content = excluded.content, updated_at = excluded.updated_at",
@@ -63,6 +70,18 @@ fn touch_profile(connection: &Connection, tenant: TenantId, id: AgentId, user: &
         .query_row(params![Text(id), Text(tenant), user, workspace, Time(now)], |row| {
             Ok(UserProfile { workspace: row.get("workspace")?, first_seen_at: row.time("first_seen_at")?, last_seen_at: row.time("last_seen_at")? })
         })
+}
+
+/// Stores a new agent with its first files, unless the tenant has `limit` already; 0 is no limit.
+pub(crate) fn insert(connection: &Connection, tenant: TenantId, agent: &Agent, files: &[ContextFile], limit: i64) -> Result<(), Failure> {
+    if limit > 0 && count(connection, tenant)? >= limit {
+        return Err(Error::new(ErrorKind::Precondition, message::edition_limit("agents", limit)).into());
+    }
+    if agent.is_default {
+        row::clear_default(connection, tenant, agent.id, agent.updated_at)?;
+    }
+    row::write(connection, tenant, agent, true)?;
+    Ok(put_files(connection, tenant, agent.id, files, agent.updated_at)?)
 }
 
 fn count(connection: &Connection, tenant: TenantId) -> rusqlite::Result<i64> {
@@ -115,17 +134,7 @@ impl AgentStore for Sqlite {
 
     async fn insert_within(&self, tenant: TenantId, agent: &Agent, files: &[ContextFile], limit: i64) -> Result<()> {
         let (agent, files) = (agent.clone(), files.to_vec());
-        self.write(move |connection| {
-            if limit > 0 && count(connection, tenant)? >= limit {
-                return Err(Error::new(ErrorKind::Precondition, message::edition_limit("agents", limit)).into());
-            }
-            if agent.is_default {
-                row::clear_default(connection, tenant, agent.id, agent.updated_at)?;
-            }
-            row::write(connection, tenant, &agent, true)?;
-            Ok(put_files(connection, tenant, agent.id, &files, agent.updated_at)?)
-        })
-        .await
+        self.write(move |connection| insert(connection, tenant, &agent, &files, limit)).await
     }
 
     async fn update(&self, tenant: TenantId, id: AgentId, patch: &AgentPatch, files: &[ContextFile], now: DateTime<Utc>) -> Result<Option<Agent>> {

@@ -10,6 +10,7 @@
 mod activity;
 mod agents;
 mod api_keys;
+mod archives;
 mod backup;
 mod builtin_tools;
 mod config_permissions;
@@ -87,6 +88,7 @@ pub async fn open(options: SqliteOptions) -> Result<Stores> {
         heartbeats: database.clone(),
         locks: database.clone(),
         subagents: database.clone(),
+        archives: database.clone(),
         sealed: database.clone(),
         database,
     })

@@ -19,6 +19,9 @@ pub use shares::NewShare;
 pub use summon::Regeneration;
 pub use work::{AtWork, Waited};
 
+pub(crate) use body::check_key;
+pub(crate) use shares::MAX_USER;
+
 use crate::{
     audit::{self, Audit},
     caller::{Access, Caller},
@@ -136,10 +139,7 @@ impl Agents {
     }
 
     async fn insert(&self, caller: &Caller, settings: &Settings, agent: &Agent, files: &[ContextFile]) -> Result<()> {
-        check_workspace(caller, settings, &agent.workspace)?;
-        if agent.tenant_id == TenantId::MASTER && agent.agent_key == "tenants" {
-            return Err(Error::invalid_request("the key \"tenants\" is reserved"));
-        }
+        check_place(caller, settings, agent)?;
         self.store.insert_within(agent.tenant_id, agent, files, settings.edition.max_agents).await
     }
 
@@ -255,6 +255,13 @@ impl Agents {
         Ok(agent)
     }
 
+    /// The agent with this id or key, if it is the caller's own.
+    pub(crate) async fn own(&self, caller: &Caller, id_or_key: &str, action: &str) -> Result<Agent> {
+        let agent = self.store.find(caller.tenant, id_or_key).await?.ok_or_else(|| Error::not_found("agent", id_or_key))?;
+        check_owner(caller, &agent, action)?;
+        Ok(agent)
+    }
+
     /// The agent with this id or key, whoever's it is.
     pub(crate) async fn known(&self, tenant: TenantId, id_or_key: &str) -> Result<Agent> {
         if id_or_key.is_empty() {
@@ -301,6 +308,14 @@ fn check_owner(caller: &Caller, agent: &Agent, action: &str) -> Result<()> {
 fn visible_to(caller: &Caller, status: Option<AgentStatus>) -> Result<AgentFilter> {
     let user = caller.named_user()?;
     Ok(AgentFilter { visible_to: (caller.role != Role::Owner).then(|| user.to_owned()), status })
+}
+
+/// Whether a new agent may be where it says.
+pub(crate) fn check_place(caller: &Caller, settings: &Settings, agent: &Agent) -> Result<()> {
+    if agent.tenant_id == TenantId::MASTER && agent.agent_key == "tenants" {
+        return Err(Error::invalid_request("the key \"tenants\" is reserved"));
+    }
+    check_workspace(caller, settings, &agent.workspace)
 }
 
 /// Only an owner of the installation may point an agent at a directory outside the workspaces' root.

@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod agents;
 pub mod api_keys;
+pub mod archives;
 pub mod audit;
 pub mod auth;
 pub mod caller;
@@ -18,6 +19,7 @@ pub mod context_files;
 pub mod counters;
 mod delegation;
 pub mod delivery;
+pub mod exports;
 pub mod files;
 pub mod heartbeats;
 pub mod links;
@@ -51,6 +53,7 @@ pub mod workspace;
 use activity::ActivityLog;
 use agents::Agents;
 use api_keys::ApiKeys;
+use archives::Archives;
 use audit::Audit;
 use auth::Authenticator;
 use chat::Chat;
@@ -58,9 +61,11 @@ use coherence::Coherence;
 use config_permissions::ConfigPermissions;
 use configuration::{ConfigurationAccess, Following};
 use context_files::ContextFiles;
+use exports::Exports;
 use files::{FileTokens, Files};
 use goclaw_ports::{
     Result,
+    archives::ArchiveFiles,
     channels::Channels,
     clock::{Clock, Ids},
     configuration::Configuration,
@@ -124,6 +129,8 @@ pub struct Parts {
     pub claude_cli: Arc<dyn ClaudeCli>,
     /// Reads and writes context files; the tools' virtual files.
     pub files: Arc<ContextFiles>,
+    /// Makes and reads archives.
+    pub archives: Arc<dyn ArchiveFiles>,
     /// What models may do.
     pub tools: Tools,
     /// Where people are reached.
@@ -182,6 +189,10 @@ pub struct Core {
     pub logs: LogTail,
     /// Agents.
     pub agents: Arc<Agents>,
+    /// Agents as archives.
+    pub archives: Arc<Archives>,
+    /// Exports that wait to be fetched.
+    pub exports: Arc<Exports>,
     /// LLM providers.
     pub providers: Providers,
     /// Accounts that people sign in to.
@@ -242,6 +253,7 @@ impl Core {
             claude_cli,
             speech,
             audio,
+            archives,
             configured_providers,
             settings,
             configuration,
@@ -303,7 +315,7 @@ impl Core {
             engine: Default::default(),
             answering: Default::default(),
         });
-        let tools = tools.into_iter().chain(sessions::tools::all(&conversations)).collect::<Vec<_>>();
+        tools.extend(sessions::tools::all(&conversations));
         let stored = StoredProviders::new(stores.providers.clone(), sealer.clone(), registry.clone(), tokens.clone());
         coherence.register(stored.clone());
         stored.follow(&runtime);
@@ -505,6 +517,16 @@ impl Core {
         user_files.sweep_uploads(&runtime);
         // The engine needs the tools, so it is given to them late.
         let _ = conversations.engine.set(Arc::downgrade(&chat.engine));
+        let exports = Exports::start(clock.clone(), ids.clone(), &runtime);
+        let archives = Arc::new(Archives {
+            agents: agents.clone(),
+            agent_store: stores.agents.clone(),
+            store: stores.archives.clone(),
+            files: archives,
+            settings: tenant_settings.clone(),
+            runtime: runtime.clone(),
+            work: archives::Work::default(),
+        });
         coherence.register(auth.clone());
         coherence.register(config_permissions.clone());
         coherence.register(tenant_settings.clone());
@@ -525,6 +547,8 @@ impl Core {
             pairing,
             logs: LogTail { logs },
             agents,
+            archives,
+            exports,
             providers,
             oauth,
             pools,
@@ -552,7 +576,7 @@ impl Core {
     /// The database stays open for the requests that are still being answered.
     pub async fn stop(&self, grace: Duration) {
         self.heart.stop();
-        self.runs.drain(grace).await;
+        tokio::join!(self.runs.drain(grace), self.archives.stop(grace));
         self.heart.settle().await;
         self.subagents.stop().await;
         self.summoner.stop().await;

@@ -19,7 +19,13 @@ pub fn of_agent(settings: &Settings, tenant: TenantId, tenant_slug: &str, agent:
 /// The directory of a tenant other than master.
 #[must_use]
 pub fn of_tenant(settings: &Settings, slug: &str) -> PathBuf {
-    settings.agents.workspace.join("tenants").join(segment(slug))
+    of_tenants(settings).join(segment(slug))
+}
+
+/// Where the directories of tenants other than master are.
+#[must_use]
+pub fn of_tenants(settings: &Settings) -> PathBuf {
+    settings.agents.workspace.join("tenants")
 }
 
 /// The directory of a user below the one that its profile names; the agent's own without a user.

@@ -15,7 +15,7 @@ pub use collect::{Collected, collect, component};
 pub use form::{FileForm, Form, NoFields, Upload};
 pub use query::{ApiQuery, number, parsed};
 pub use routes::{Example, Pattern, Route};
-pub use sse::{JsonOrSse, Sse, SseBody};
+pub use sse::{CreatedOrSse, JsonOrSse, MediaOrSse, Sse, SseBody};
 
 pub(crate) use body::json;
 pub(crate) use collect::typed;

@@ -7,12 +7,14 @@ pub(crate) mod chat;
 pub(crate) mod costs;
 pub(crate) mod edge;
 pub(crate) mod edition;
+pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod media;
 pub(crate) mod metrics;
 pub(crate) mod oauth;
 pub(crate) mod openapi;
+pub(crate) mod progress;
 pub(crate) mod providers;
 pub(crate) mod ready;
 pub(crate) mod responses;
@@ -48,6 +50,7 @@ pub(crate) const DOMAINS: &[Domain] = &[
     Domain { routes: chat::ROUTES, examples: chat::EXAMPLES, documented: chat::documented },
     Domain { routes: responses::ROUTES, examples: responses::EXAMPLES, documented: responses::documented },
     Domain { routes: agents::ROUTES, examples: agents::EXAMPLES, documented: agents::documented },
+    Domain { routes: export::ROUTES, examples: &[], documented: export::documented },
     Domain { routes: providers::ROUTES, examples: providers::EXAMPLES, documented: providers::documented },
     Domain { routes: oauth::ROUTES, examples: oauth::EXAMPLES, documented: oauth::documented },
     Domain { routes: providers::embedding::ROUTES, examples: providers::embedding::EXAMPLES, documented: providers::embedding::documented },
@@ -93,6 +96,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .service(usage::scope())
         .configure(system_configs::configure)
         .service(edition::scope())
+        .service(export::scope())
         .service(openapi::scope())
         .configure(health::configure)
         .service(ready::scope())

@@ -38,6 +38,7 @@ mod agent_shares;
 mod agents;
 mod agents_rpc;
 mod api_keys;
+mod archives;
 mod budgets;
 mod chat;
 mod chat_inject;

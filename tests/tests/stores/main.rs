@@ -38,6 +38,7 @@ mod agent_files;
 mod agent_instances;
 mod agents;
 mod api_keys;
+mod archives;
 mod builtin_tools;
 mod config_permissions;
 mod database;

@@ -95,7 +95,7 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<O
 
 impl NewAgent {
     /// The agent that is asked for.
-    pub(super) fn into_agent(self, tenant: TenantId, owner: String, settings: &Settings, id: AgentId, now: DateTime<Utc>) -> Result<Agent> {
+    pub(crate) fn into_agent(self, tenant: TenantId, owner: String, settings: &Settings, id: AgentId, now: DateTime<Utc>) -> Result<Agent> {
         check_texts(&[("display_name", &self.display_name, 255), ("provider", &self.provider, 50), ("model", &self.model, 200)])?;
         check_budget(self.budget_monthly_cents)?;
         check_iterations(self.max_tool_iterations.max(1))?;
@@ -173,7 +173,7 @@ impl AgentUpdate {
 }
 
 /// A key that a request chooses.
-pub(super) fn check_key(key: &str) -> Result<()> {
+pub(crate) fn check_key(key: &str) -> Result<()> {
     if key.is_empty() {
         return Err(Error::required("agent_key"));
     }

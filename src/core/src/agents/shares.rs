@@ -10,7 +10,7 @@ use serde_json::json;
 /// The roles that a share may have. All of them give access, and nothing else.
 const ROLES: [&str; 4] = ["user", "viewer", "operator", "admin"];
 /// The longest user id, in bytes.
-pub(super) const MAX_USER: usize = 255;
+pub(crate) const MAX_USER: usize = 255;
 
 /// With whom to share an agent.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

@@ -203,7 +203,7 @@ impl Heart {
             channel: Some("heartbeat".to_owned()),
             user_id: Some(turn.caller.user.to_string()),
             limit: SWEPT,
-            offset: 0,
+            ..SessionFilter::default()
         };
         let swept = async {
             let own = format!("agent:{}:heartbeat:", turn.agent.agent_key);

@@ -9,7 +9,7 @@ use crate::{
     counters, pricing, prune,
     settings::Settings,
     tokens,
-    traces::{RunTrace, new_trace},
+    traces::{RunTrace, new_trace, note_routing},
 };
 use futures_util::StreamExt;
 use goclaw_ports::{
@@ -148,12 +148,13 @@ impl Summariser {
                     if let Some(usage) = response.usage {
                         counters::llm_tokens(provider.provider_type(), usage);
                         (span.input_tokens, span.output_tokens) = (Some(usage.prompt_tokens), Some(usage.completion_tokens));
-                        span.total_cost = pricing::cost(&self.settings.pricing, provider.name(), provider.provider_type(), &self.model, usage);
+                        span.total_cost = pricing::cost(&self.settings.pricing, &span.provider, provider.provider_type(), &self.model, usage);
                         self.cost += span.total_cost.unwrap_or_default();
                     }
                     return Ok(response.content);
                 }
                 ChatEvent::Retrying { .. } => counters::llm_retry(provider.provider_type()),
+                ChatEvent::Routed(routing) => note_routing(span, &routing),
                 ChatEvent::Text(_) | ChatEvent::Thinking(_) => {}
             }
         }

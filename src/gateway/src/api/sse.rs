@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream::LocalBoxStream};
 use paperclip::{
     actix::OperationModifier,
     v2::{
-        models::{DefaultOperationRaw, DefaultSchemaRaw},
+        models::{DefaultOperationRaw, DefaultSchemaRaw, Either},
         schema::Apiv2Schema,
     },
 };
@@ -80,6 +80,67 @@ impl<T: Serialize, C> Responder for JsonOrSse<T, C> {
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         match self {
             Self::Json(value) => json(StatusCode::OK, &value),
+            Self::Sse(events) => events.respond_to(request),
+        }
+    }
+}
+
+/// A 201 answer with JSON, or an event stream, as the request asks; `C` is what the data of one event holds.
+pub enum CreatedOrSse<T, C> {
+    /// JSON.
+    Created(T),
+    /// An event stream.
+    Sse(Sse<C>),
+}
+
+impl<T, C> Apiv2Schema for CreatedOrSse<T, C> {}
+
+impl<T: JsonSchema, C: JsonSchema> OperationModifier for CreatedOrSse<T, C> {
+    fn update_response(operation: &mut DefaultOperationRaw) {
+        Sse::<C>::update_response(operation);
+        answer(operation, "201", "Created", Some(reference::<T>()));
+    }
+    fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
+}
+
+impl<T: Serialize, C> Responder for CreatedOrSse<T, C> {
+    type Body = BoxBody;
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        match self {
+            Self::Created(value) => json(StatusCode::CREATED, &value),
+            Self::Sse(events) => events.respond_to(request),
+        }
+    }
+}
+
+/// A 200 answer that is of a media type of its own, or an event stream, as the request asks; `C` is what the data of one event holds.
+pub enum MediaOrSse<M, C> {
+    /// Not JSON.
+    Media(M),
+    /// An event stream.
+    Sse(Sse<C>),
+}
+
+impl<M, C> Apiv2Schema for MediaOrSse<M, C> {}
+
+impl<M: OperationModifier, C: JsonSchema> OperationModifier for MediaOrSse<M, C> {
+    fn update_response(operation: &mut DefaultOperationRaw) {
+        M::update_response(operation);
+        if let Some(Either::Right(response)) = operation.responses.get_mut("200") {
+            // The event stream comes after the media type, and is told by its schema.
+            let described = response.description.take().unwrap_or_default();
+            let described = described.strip_prefix(MEDIA_MARK).unwrap_or(&described);
+            response.description = Some(format!("{MEDIA_MARK}text/event-stream:{}+{described}", component::<C>()));
+        }
+    }
+    fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
+}
+
+impl<M: Responder<Body = BoxBody>, C> Responder for MediaOrSse<M, C> {
+    type Body = BoxBody;
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        match self {
+            Self::Media(media) => media.respond_to(request),
             Self::Sse(events) => events.respond_to(request),
         }
     }

@@ -1,5 +1,6 @@
 //! Agents.
 
+mod archives;
 mod instances;
 mod shares;
 mod summon;
@@ -54,11 +55,17 @@ routes! {
             get => list, Viewer;
             post => create, Admin;
         }
+        "/import/preview" { post => archives::preview_import, Owner; }
+        "/import" { post => archives::import, Owner; }
         "/{id}" {
             get => find, Viewer;
             put => update, Admin;
             delete => remove, Admin;
         }
+        "/{id}/import" { post => archives::merge, Admin; }
+        "/{id}/export/preview" { get => archives::preview_export, Viewer; }
+        "/{id}/export" { get => archives::export, Viewer; }
+        "/{id}/export/download/{token}" { get => archives::download, Viewer; }
         "/{id}/regenerate" { post => summon::regenerate, Admin; }
         "/{id}/resummon" { post => summon::resummon, Admin; }
         "/{id}/wake" { post => wake::wake, Operator; }

@@ -203,9 +203,15 @@ fn name_media_type(response: &mut Value) {
     let Some((media, description)) = response["description"].as_str().and_then(|text| text.strip_prefix(MEDIA_MARK)?.split_once(MEDIA_MARK)) else { return };
     let (media, description) = (media.to_owned(), description.to_owned());
     let json = response["content"]["application/json"].take();
+    let text = json!({"schema": {"type": "string"}});
     response["content"] = match media.split_once(':') {
+        // An event stream, beside a media type of its own.
+        Some((media, rest)) if rest.contains('+') => {
+            let (schema, other) = rest.split_once('+').unwrap_or((rest, media));
+            json!({other: text, media: {"schema": {"$ref": format!("#/components/schemas/{schema}")}}})
+        }
         Some((media, schema)) => json!({"application/json": json, media: {"schema": {"$ref": format!("#/components/schemas/{schema}")}}}),
-        None if json.is_null() => json!({media: {"schema": {"type": "string"}}}),
+        None if json.is_null() => json!({media: text}),
         None => json!({media: json}),
     };
     response["description"] = description.into();

@@ -13,6 +13,7 @@ use crate::config::{
     live::{Followers, LiveConfiguration},
 };
 use anyhow::{Context, Result};
+use goclaw_archives::TarArchives;
 use goclaw_core::{Core, Parts, context_files::ContextFiles, settings::LiveSettings};
 use goclaw_events::{LocalBus, RelayOptions, RelayedBus};
 use goclaw_llm::LlmOptions;
@@ -78,6 +79,8 @@ fn providers(config: &Config, programs: &ProgramsOptions) -> Result<(Arc<Outboun
 /// Says what to do about it.
 pub async fn assemble(config: &mut Config, logs: Arc<dyn Logs>) -> Result<Assembled> {
     config.make_directories()?;
+    // What clients upload may be large, and elsewhere temporary files often are memory. It only fails if it was set before.
+    drop(tempfile::env::override_temp_dir(&config.data_dir));
     let opened = open_all(config).await?;
     let stores = opened.stores.clone();
     match start(config, opened, logs).await {
@@ -112,6 +115,7 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
     let releases = releases(config, &outbound, &runtime);
     let files = ContextFiles::new(stores.agents.clone(), clock.clone());
     let audio = Arc::new(AudioShelf::new(clock.clone(), protected_paths(config)));
+    let archives = Arc::new(TarArchives::new(config.data_dir.clone(), protected_paths(config), clock.clone()));
     let tools = goclaw_tools::builtin(ToolsOptions {
         outbound,
         virtual_files: files.clone(),
@@ -130,6 +134,7 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
         authorization,
         return_place,
         files,
+        archives,
         tools,
         channels: Arc::new(NoChannels),
         disk: Arc::new(LocalDisk::new(protected_paths(config))),
@@ -184,7 +189,7 @@ fn opened(sealer: &dyn Sealer, sealed: &[(String, Sealed)]) -> Result<HashMap<St
     sealed.iter().map(|(name, value)| Ok((name.clone(), sealer.open(place(name), value).map_err(plain)?))).collect()
 }
 
-/// What no tool may open: the gateway's own files.
+/// What no tool may open and no archive may hold: the gateway's own files.
 pub fn protected_paths(config: &Config) -> Vec<PathBuf> {
     let mut paths = vec![config.data_dir.clone(), config.path.clone()];
     if let Storage::Sqlite { path } = &config.storage {
