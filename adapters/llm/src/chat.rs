@@ -50,7 +50,8 @@ pub(crate) trait Call: Send + Sync {
 
 /// Makes the call. `asked` says whether the caller wants pieces, `streamed` whether the upstream sends them.
 pub(crate) fn chat(transport: Arc<Transport>, call: Box<dyn Call>, body: Value, asked: bool, streamed: bool) -> ChatStream {
-    let running = Running { transport, call, body, asked, streamed, attempt: 1, amendments: 0, pause: None, pending: VecDeque::new(), reading: None };
+    let running =
+        Running { transport, call, body, asked, streamed, attempt: 1, amendments: 0, pause: None, pending: VecDeque::new(), reading: None, broken: None };
     stream::unfold(Some(running), |running| async move {
         let mut running = running?;
         match running.next().await {
@@ -73,6 +74,7 @@ struct Running {
     pause: Option<Duration>,
     pending: VecDeque<ChatEvent>,
     reading: Option<Reading>,
+    broken: Option<LlmError>,
 }
 
 struct Reading {
@@ -91,8 +93,12 @@ impl Running {
                 }
                 return Ok(event);
             }
+            if let Some(error) = self.broken.take() {
+                return Err(error);
+            }
             if let Some(reading) = &mut self.reading {
-                reading.read(&self.transport, &mut self.pending).await?;
+                // What came before the failure, in the same bytes, is told first.
+                self.broken = reading.read(&self.transport, &mut self.pending).await.err();
                 continue;
             }
             if let Some(pause) = self.pause.take() {

@@ -18,6 +18,7 @@ use diesel::{
     sql_types::{BigInt, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use futures_util::future;
 use goclaw_ports::{
     AgentId, Error, HeartbeatId, JsonObject, Result, TenantId,
     heartbeats::{ClaimedHeartbeat, Heartbeat, HeartbeatEdit, HeartbeatLog, HeartbeatStatus, HeartbeatStore, KEPT_LOGS},
@@ -227,8 +228,9 @@ impl HeartbeatStore for Postgres {
             logs::table.filter(logs::tenant_id.eq(tenant.0)).filter(logs::heartbeat_id.eq_any(beat))
         };
         let page = of_agent().order((logs::ran_at.desc(), logs::id.desc())).limit(limit.max(0)).offset(offset.max(0)).select(LogRow::as_select());
-        let rows = connection.run(page.load::<LogRow>(&mut connection.pipe())).await?;
-        let total = connection.run(of_agent().count().get_result::<i64>(&mut connection.pipe())).await?;
+        let total = of_agent().count();
+        let (mut first, mut second) = (connection.pipe(), connection.pipe());
+        let (rows, total): (Vec<LogRow>, i64) = connection.run(future::try_join(page.load(&mut first), total.get_result(&mut second))).await?;
         Ok((rows.into_iter().map(LogRow::log).collect::<Result<_>>()?, total))
     }
 }

@@ -17,6 +17,7 @@ pub use ground::Ground;
 
 use goclaw_ports::{
     Error, Result,
+    embeddings::{Embedder, EmbedderSpec},
     llm::{ChatStream, Provider, ProviderFactory, ProviderSpec},
     message,
 };
@@ -71,6 +72,10 @@ impl ProviderFactory for Programs {
             "acp" => self.agent(spec),
             _ => Err(Error::invalid(message::unsupported_provider_type())),
         }
+    }
+
+    fn embedder(&self, _: EmbedderSpec) -> Result<Arc<dyn Embedder>> {
+        Err(Error::invalid(message::unsupported_provider_type()))
     }
 
     fn check_base(&self, _: &str) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Claude's command line as a script.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Site, asked, question, spec};
@@ -14,7 +16,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 /// Writes down how it was called and answers. It keeps conversations where the real one does.
 const SCRIPT: &str = r#"#!/bin/sh
-{ for word in "$@"; do printf '%s\n' "$word"; done; echo --; } >> "$HOME/calls"
+{ for word in "$@"; do printf '%s\n' "$word"; done; echo '-- end --'; } >> "$HOME/calls"
 env > "$HOME/environment"
 pwd > "$HOME/directory"
 session=
@@ -35,7 +37,7 @@ printf '%s\n' '{"type":"result","subtype":"success","is_error":false,"result":"y
 /// The words of the last call.
 fn last_call(site: &Site) -> Vec<String> {
     let calls = site.read("calls");
-    let calls: Vec<&str> = calls.trim_end_matches("--\n").split("\n--\n").collect();
+    let calls: Vec<&str> = calls.trim_end_matches("-- end --\n").split("-- end --\n").collect();
     calls.last().unwrap().lines().map(str::to_owned).collect()
 }
 

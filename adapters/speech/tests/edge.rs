@@ -1,5 +1,7 @@
 //! `edge-tts` as a script that answers as it is told.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use goclaw_outbound::{Outbound, OutboundOptions};
 use goclaw_ports::speech::{Audio, AudioFormat, SpeechError, SpeechProvider, SpeechProviders, SpeechRequest};
 use goclaw_speech::{EdgeConfig, Services, SpeechConfig};

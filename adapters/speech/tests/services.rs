@@ -1,5 +1,7 @@
 //! The services over HTTP against an upstream on loopback.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use goclaw_outbound::{Outbound, OutboundOptions};
 use goclaw_ports::speech::{Audio, AudioFormat, SpeechError, SpeechProvider, SpeechProviders, SpeechRequest, SpeechService};
 use goclaw_speech::{EdgeConfig, ServiceConfig, Services, SpeechConfig};

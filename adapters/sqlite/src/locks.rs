@@ -18,7 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The locks that somebody holds or waits for.
 #[derive(Default)]
-pub(crate) struct NamedLocks(Mutex<HashMap<(TenantId, String), Weak<tokio::sync::Mutex<()>>>>);
+pub(crate) struct NamedLocks(Mutex<HashMap<Name, Weak<tokio::sync::Mutex<()>>>>);
+
+/// A tenant's name for something.
+type Name = (TenantId, String);
 
 impl NamedLocks {
     fn of(&self, tenant: TenantId, name: &str) -> Arc<tokio::sync::Mutex<()>> {

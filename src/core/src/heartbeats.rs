@@ -38,7 +38,7 @@ const PAGE: i64 = 20;
 /// How many are shown at most.
 const MAX_PAGE: i64 = 200;
 /// The largest checklist, in bytes.
-const MAX_CHECKLIST: usize = 1 << 20;
+const MAX_CHECKLIST: usize = 64 * 1024;
 
 /// What may be done with heartbeats.
 pub struct Heartbeats {

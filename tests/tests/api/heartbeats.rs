@@ -2,6 +2,7 @@
 
 use crate::common::{Tenants, create_agent, create_agent_with, fox_session, message, with_fox};
 use chrono::{TimeDelta, Utc};
+use goclaw_ports::clock::{Clock, SystemClock};
 use goclaw_tests::{Answer, Edition, Server, Setup, WsClient, eventually, fake_llm::Gate};
 use serde_json::{Value, json};
 
@@ -59,7 +60,7 @@ async fn end(socket: &mut WsClient) -> Value {
 async fn logs(socket: &mut WsClient) -> Vec<Value> {
     let result = socket.call("heartbeat.logs", &json!({"agentId": "fox"})).await.unwrap();
     let logs = result["logs"].as_array().unwrap().clone();
-    assert_eq!(result["total"], json!(logs.len()));
+    assert!(result["total"].as_u64().unwrap() >= logs.len() as u64);
     logs
 }
 
@@ -88,7 +89,7 @@ on_both_editions! {
             "enabled": true, "intervalSec": 600, "prompt": "Look.", "providerName": "anthropic", "model": "m", "isolatedSession": false, "lightContext": true,
             "ackMaxChars": 0, "maxRetries": 10, "activeHoursStart": "08:00", "activeHoursEnd": "22:00", "timezone": "Asia/Tokyo", "channel": "telegram", "chatId": "-1"
         });
-        let before = Utc::now();
+        let before = SystemClock.now();
         let all = set(&mut socket, full).await;
         assert_snapshot!("full", all.clone());
         assert_eq!(get(&mut socket).await, all);
@@ -146,7 +147,7 @@ on_both_editions! {
             assert_eq!(socket.call(method, &json!({})).await.unwrap_err().code, "INVALID_REQUEST", "{method}");
             assert_eq!(socket.call(method, &params("nobody")).await.unwrap_err().code, "NOT_FOUND", "{method}");
         }
-        for (method, params) in [("heartbeat.toggle", json!({"agentId": "fox"})), ("heartbeat.checklist.set", json!({"agentId": "fox", "content": "x".repeat((1 << 20) + 1)}))] {
+        for (method, params) in [("heartbeat.toggle", json!({"agentId": "fox"})), ("heartbeat.checklist.set", json!({"agentId": "fox", "content": "x".repeat(70_000)}))] {
             assert_eq!(socket.call(method, &params).await.unwrap_err().code, "INVALID_REQUEST", "{method}");
         }
         let refused = server.connected(&json!({"token": goclaw_tests::server::GATEWAY_TOKEN, "user_id": "system", "locale": "vi"})).await.call("heartbeat.set", &json!({"agentId": "fox", "timezone": "Mars/X"})).await.unwrap_err();
@@ -280,7 +281,7 @@ on_both_editions! {
 
     async fn an_empty_checklist_and_the_wrong_hour_ask_nobody(edition) {
         let (server, mut socket) = with_heartbeat(edition).await;
-        let hour = |hours: i64| (Utc::now() + TimeDelta::hours(hours)).format("%H:%M").to_string();
+        let hour = |hours: i64| (SystemClock.now() + TimeDelta::hours(hours)).format("%H:%M").to_string();
         set(&mut socket, json!({"activeHoursStart": hour(2), "activeHoursEnd": hour(4)})).await;
         let event = test_run(&mut socket).await;
         assert_eq!((&event["action"], &event["status"], &event["reason"]), (&json!("skipped"), &json!("skipped"), &json!("active_hours")));
@@ -334,6 +335,7 @@ on_both_editions! {
         socket.call("heartbeat.test", &json!({"agentId": "fox"})).await.unwrap();
         let started = socket.agent_event("run.started").await;
         assert!(started["sessionKey"].as_str().unwrap().starts_with("agent:fox:heartbeat:"), "{started}");
+        server.llm.wait_for_questions(1).await;
         let aborted = socket.call("chat.abort", &json!({"runId": started["runId"]})).await.unwrap();
         assert_eq!(aborted["aborted"], true);
         let event = end(&mut socket).await;
@@ -373,7 +375,7 @@ on_both_editions! {
         let fox: uuid::Uuid = server.owner().get("/v1/agents/fox").await.expect(200)["id"].as_str().unwrap().parse().unwrap();
         assert!(server.stop().await.success());
         let stores = server.stores().await;
-        let past = Utc::now() - TimeDelta::hours(5);
+        let past = SystemClock.now() - TimeDelta::hours(5);
         let overdue = std::sync::Arc::new(move |before: Option<goclaw_ports::heartbeats::Heartbeat>| Ok(goclaw_ports::heartbeats::Heartbeat { next_run_at: Some(past), ..before.unwrap() }));
         stores.heartbeats.change(goclaw_ports::TenantId::MASTER, fox.into(), overdue).await.unwrap();
         stores.database.close().await;
@@ -385,7 +387,7 @@ on_both_editions! {
         }).await;
         assert_eq!((logged.len(), &logged[0]["status"]), (1, &json!("ok")));
         let next: chrono::DateTime<Utc> = get(&mut socket).await["nextRunAt"].as_str().unwrap().parse().unwrap();
-        assert!((1_700..=1_800).contains(&(next - Utc::now()).num_seconds()), "what was missed is not made up for");
+        assert!((1_700..=1_800).contains(&(next - SystemClock.now()).num_seconds()), "what was missed is not made up for");
         assert_eq!(server.llm.questions().len(), 1);
     }
 
@@ -488,9 +490,12 @@ on_both_editions! {
         assert_eq!((&beat["enabled"], &beat["intervalSec"], &beat["maxRetries"], &beat["lightContext"]), (&json!(true), &json!(600), &json!(1), &json!(true)));
         assert_eq!((beat.get("channel"), beat.get("activeHoursStart")), (None, None), "this chat is no channel");
         // It runs once the chat is over; in the run it cannot call itself.
-        server.llm.next(Answer::tool("heartbeat", &json!({"action": "test"}))).next(Answer::text("Soon."));
-        socket.call("chat.send", &message(&fox_session("test"), "go")).await.unwrap();
+        let gate = Gate::closed();
+        server.llm.next(Answer::tool("heartbeat", &json!({"action": "test"}))).next(Answer::text("Soon.").gated(&gate));
+        let chat = socket.send("chat.send", &message(&fox_session("test"), "go")).await;
         assert_eq!(end(&mut socket).await["reason"], "queue_busy");
+        gate.open();
+        socket.answer(&chat).await.unwrap();
         server.llm.next(Answer::tool("heartbeat", &json!({"action": "test"}))).next(Answer::text("Wet."));
         assert_eq!(test_run(&mut socket).await["action"], "ok");
         assert!(tool_results(&server)[0].contains("it cannot start itself"));

@@ -104,7 +104,7 @@ on_both_editions! {
         let (mut socket, session) = (server.owner_socket().await, fox_session("1"));
         socket.call("chat.send", &message(&session, "Go.")).await.unwrap();
         let children = || server.llm.questions().iter().filter(|question| question.system().contains("You are a sub-agent")).count();
-        server.llm.wait_for_open_answers(1).await;
+        server.llm.wait_for_questions(3).await;
         runs(&server, 2).await;
         assert_eq!(children(), 1, "the other waits for the one place");
         // A chat needs no place in a lane.

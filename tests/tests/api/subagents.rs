@@ -101,7 +101,7 @@ on_both_editions! {
         server.llm.next(spawn("Count dens.").and_tool("spawn", &json!({"task": "Count mice."})).and_tool("spawn", &json!({"task": "Count owls."})));
         let session = fox_session("1");
         ask(&mut socket, &session, "Count.").await;
-        server.llm.wait_for_open_answers(3).await;
+        server.llm.wait_for_questions(5).await;
         gate.open();
         let processing = socket.event_named("team.leader.processing").await["payload"].take();
         assert_eq!(processing["tasks"], 3);
@@ -118,7 +118,7 @@ on_both_editions! {
         assert_eq!(call(&mut socket, &session, json!({"action": "list", "task": ""})).await, "Nothing was handed over in this conversation.");
         let first = id_in(&call(&mut socket, &session, json!({"task": "Count dens.", "label": "Dens"})).await);
         let second = id_in(&call(&mut socket, &session, json!({"task": "Count mice."})).await);
-        server.llm.wait_for_open_answers(2).await;
+        server.llm.wait_for_questions(8).await;
         let listed: Value = serde_json::from_str(&call(&mut socket, &session, json!({"action": "list", "task": ""})).await).unwrap();
         let shown: Vec<_> = listed.as_array().unwrap().iter().map(|task| (task["id"].as_str().unwrap(), task["label"].as_str().unwrap(), task["status"].as_str().unwrap())).collect();
         assert_eq!(shown, [(second.as_str(), "Count mice.", "running"), (first.as_str(), "Dens", "running")]);
@@ -153,7 +153,7 @@ on_both_editions! {
         server.llm.on(with_children(Answer::hang()));
         let session = fox_session("1");
         let first = id_in(&call(&mut socket, &session, json!({"task": "Count dens.", "label": "Dens"})).await);
-        server.llm.wait_for_open_answers(1).await;
+        server.llm.wait_for_questions(3).await;
         server.llm.on(with_children(Answer::text("Four by the river.")));
         let accepted = call(&mut socket, &session, json!({"action": "steer", "id": first, "message": "Only by the river."})).await;
         assert_eq!(serde_json::from_str::<Value>(&accepted).unwrap()["label"], "Dens (steered)");
@@ -192,7 +192,7 @@ on_both_editions! {
         server.llm.on(with_children(Answer::hang()));
         let session = fox_session("1");
         let id = id_in(&call(&mut socket, &session, json!({"task": "Count dens."})).await);
-        server.llm.wait_for_open_answers(1).await;
+        server.llm.wait_for_questions(3).await;
         server.crash().await;
         server.llm.on(with_children(Answer::text("Seven.")));
         server.restart().await;
@@ -212,11 +212,11 @@ on_both_editions! {
         server.llm.on(with_children(Answer::text("Seven.").gated(&gate)));
         let session = fox_session("1");
         call(&mut socket, &session, json!({"task": "Count dens."})).await;
-        server.llm.wait_for_open_answers(1).await;
+        server.llm.wait_for_questions(3).await;
         // A message that the agent works on keeps the result waiting.
         server.llm.next(Answer::hang());
         let _busy = socket.send("chat.send", &message(&session, "And you?")).await;
-        server.llm.wait_for_open_answers(2).await;
+        server.llm.wait_for_questions(4).await;
         gate.open();
         let child = socket.event(|event| event["payload"]["runKind"] == "subagent" && event["payload"]["type"] == "run.completed").await;
         assert_eq!(child["payload"]["payload"]["content"], "Seven.");
@@ -236,7 +236,7 @@ on_both_editions! {
         server.llm.on(with_children(Answer::text("Seven.").gated(&gate)));
         let session = fox_session("1");
         call(&mut socket, &session, json!({"task": "Count dens.", "label": "Dens"})).await;
-        server.llm.wait_for_open_answers(1).await;
+        server.llm.wait_for_questions(3).await;
         let fox = server.owner().get("/v1/agents/fox").await.expect(200);
         server.owner().put(&format!("/v1/agents/{}", fox["id"].as_str().unwrap()), &json!({"status": "inactive"})).await.expect(200);
         gate.open();
@@ -248,7 +248,7 @@ on_both_editions! {
         server.llm.on(with_children(Answer::hang()));
         let session = fox_session("1");
         call(&mut socket, &session, json!({"task": "Count dens."})).await;
-        server.llm.wait_for_open_answers(1).await;
+        server.llm.wait_for_questions(3).await;
         socket.call("sessions.delete", &json!({"key": session})).await.unwrap();
         server.llm.wait_for_lost_clients(1).await;
         let end = socket.event(|event| event["payload"]["runKind"] == "subagent" && event["payload"]["type"] == "run.cancelled").await;

@@ -67,7 +67,7 @@ async fn sessions_are_found_by_the_parts_of_their_key() {
         stores.sessions.open(tenant, &session(&agent, key), at(0)).await.unwrap();
     }
     let keys = async |agent_key: Option<&str>, channel: Option<&str>| {
-        let filter = SessionFilter { agent_key: agent_key.map(Into::into), channel: channel.map(Into::into), user_id: None, limit: 50, offset: 0 };
+        let filter = SessionFilter { agent_key: agent_key.map(Into::into), channel: channel.map(Into::into), limit: 50, ..SessionFilter::default() };
         let (sessions, total) = stores.sessions.list(tenant, &filter).await.unwrap();
         assert_eq!(sessions.len() as i64, total);
         let mut keys: Vec<_> = sessions.into_iter().map(|session| session.key).collect();

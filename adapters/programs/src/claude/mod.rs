@@ -12,7 +12,7 @@ use arguments::Arguments;
 use async_trait::async_trait;
 use goclaw_ports::{
     Result,
-    llm::{ChatEvent, ChatRequest, ChatStream, Conversation, LlmError, LlmErrorKind, ModelInfo, Provider, ProviderSpec},
+    llm::{ChatEvent, ChatRequest, ChatResponse, ChatStream, Conversation, LlmError, LlmErrorKind, ModelInfo, Provider, ProviderSpec},
     sessions::MessageRole,
 };
 use goclaw_process::{Captured, Group};
@@ -168,18 +168,22 @@ impl Asking {
             stream: request.stream,
         };
         let answered = tokio::select! {
-            answered = self.run(&prepared, &arguments, &events) => answered,
+            answered = self.run(&prepared, &arguments, &events) => answered.map(Some),
             // The program ends with whoever asked.
-            () = events.closed() => Ok(()),
+            () = events.closed() => Ok(None),
         };
         if request.conversation.is_none() {
             // What stays of it is found by nobody.
             let _ = tokio::task::spawn_blocking(move || prepared.forget_all()).await;
         }
-        answered
+        if let Some(response) = answered? {
+            let _ = events.send(Ok(ChatEvent::Done(Box::new(response)))).await;
+        }
+        Ok(())
     }
 
-    async fn run(&self, home: &Home, arguments: &Arguments<'_>, events: &Events) -> Result<(), LlmError> {
+    /// Runs the program to its end and passes on what it says meanwhile.
+    async fn run(&self, home: &Home, arguments: &Arguments<'_>, events: &Events) -> Result<ChatResponse, LlmError> {
         let mut command = Command::new(&self.program);
         command.args(arguments.words()).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value))).current_dir(&home.directory);
         let input = arguments.input();
@@ -236,16 +240,11 @@ impl Asking {
         // Its outputs are closed; a program that goes on all the same is not waited for.
         let status = timeout(LAST_WORDS, group.wait()).await;
         let success = matches!(&status, Ok(Ok(status)) if status.success());
-        let response = match output.end(success) {
-            Ok(response) => response,
-            Err(reported) => {
-                let complaint = String::from_utf8_lossy(&complaint.kept);
-                let why = if reported.is_empty() { complaint.trim() } else { &reported };
-                return Err(self.failure(kind_of(why), if why.is_empty() { "the program answered nothing" } else { why }));
-            }
-        };
-        let _ = events.send(Ok(ChatEvent::Done(Box::new(response)))).await;
-        Ok(())
+        output.end(success).map_err(|reported| {
+            let complaint = String::from_utf8_lossy(&complaint.kept);
+            let why = if reported.is_empty() { complaint.trim() } else { &reported };
+            self.failure(kind_of(why), if why.is_empty() { "the program answered nothing" } else { why })
+        })
     }
 
     fn failure(&self, kind: LlmErrorKind, text: &str) -> LlmError {

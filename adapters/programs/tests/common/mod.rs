@@ -89,6 +89,7 @@ pub fn spec(kind: &str, settings: Value) -> ProviderSpec {
         provider_type: kind.into(),
         api_base: "claude".into(),
         api_key: None,
+        credentials: None,
         default_model: "sonnet".into(),
         trusted: true,
         settings: settings.as_object().cloned().unwrap_or_default(),
@@ -118,7 +119,7 @@ pub fn question(session: &str, text: &str) -> ChatRequest {
 pub async fn asked(provider: &dyn Provider, request: ChatRequest) -> Result<(Vec<String>, ChatResponse), LlmError> {
     let (mut events, mut pieces) = (provider.chat(request), Vec::new());
     loop {
-        match events.next().await.expect("the answer has an end")? {
+        match events.next().await.unwrap()? {
             ChatEvent::Text(text) => pieces.push(text),
             ChatEvent::Done(response) => return Ok((pieces, *response)),
             _ => {}

@@ -9,6 +9,7 @@ use goclaw_ports::{
     message,
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Display,
@@ -196,8 +197,10 @@ fn text(path: &str, content: &mut dyn Read) -> Result<String> {
     String::from_utf8(whole(path, content, MAX_TEXT)?).map_err(|_| refused(format!("{path} is not UTF-8")))
 }
 
+/// What a JSON object holds. A list of the fields in order, which serde would take as well, is refused.
 fn json<T: DeserializeOwned>(path: &str, content: &mut dyn Read, limit: u64) -> Result<T> {
-    serde_json::from_slice(&whole(path, content, limit)?).map_err(|error| refused(format!("{path}: {error}")))
+    let object = serde_json::from_slice(&whole(path, content, limit)?).map(Value::Object);
+    object.and_then(serde_json::from_value).map_err(|error| refused(format!("{path}: {error}")))
 }
 
 /// Gives each line of a list, which is a JSON object, to `each`. Empty lines are none.

@@ -17,7 +17,7 @@ pub struct FileTokens {
 impl FileTokens {
     /// With a new key.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn with_new_key() -> Self {
         let mut key = [0; 32];
         rand::fill(&mut key[..]);
         Self { key: BASE64_URL_SAFE_NO_PAD.encode(key) }
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_token_opens_its_path_for_five_minutes() {
-        let tokens = FileTokens::new();
+        let tokens = FileTokens::with_new_key();
         let token = tokens.sign(PATH, 1_000);
         let (signature, expiry) = token.split_once('.').unwrap();
         assert_eq!((signature.len(), expiry), (22, "1300"));
@@ -68,11 +68,11 @@ mod tests {
 
     #[test]
     fn it_opens_nothing_else_and_nothing_else_opens_it() {
-        let tokens = FileTokens::new();
+        let tokens = FileTokens::with_new_key();
         let token = tokens.sign(PATH, 1_000);
         let (signature, _) = token.split_once('.').unwrap();
         assert!(!tokens.opens(&token, "/v1/files/app/workspace/other.png", 1_000));
-        assert!(!FileTokens::new().opens(&token, PATH, 1_000), "the key of another process");
+        assert!(!FileTokens::with_new_key().opens(&token, PATH, 1_000), "the key of another process");
         for altered in [format!("{signature}.1301"), format!("{signature}.+1300"), format!("{signature}.01300"), format!("{}.1300", &signature[1..])] {
             assert!(!tokens.opens(&altered, PATH, 1_000), "{altered}");
         }
@@ -81,7 +81,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_is_a_token(text in "\\PC{0,60}") {
-            prop_assert!(!FileTokens::new().opens(&text, PATH, 0));
+            prop_assert!(!FileTokens::with_new_key().opens(&text, PATH, 0));
         }
     }
 }

@@ -84,7 +84,7 @@ impl HeartbeatTool {
 
     async fn answer(&self, context: &ToolContext, mut arguments: JsonObject) -> Result<Value> {
         arguments.retain(|_, value| !value.is_null());
-        let asked: Arguments = serde_json::from_value(Value::Object(arguments)).map_err(|error| Error::invalid_request(error))?;
+        let asked: Arguments = serde_json::from_value(Value::Object(arguments)).map_err(Error::invalid_request)?;
         let Some(own) = &context.agent else { return Err(Error::invalid_request("only an agent has a heartbeat")) };
         let agent = self.heartbeats.files.find(context.tenant, &own.id.to_string()).await?;
         let agent = agent.filter(|agent| agent.id == own.id).ok_or_else(|| Error::not_found("agent", own.id))?;

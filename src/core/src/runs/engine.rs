@@ -67,7 +67,7 @@ pub(crate) struct Engine {
 }
 
 /// What a run answered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunOutcome {
     /// The text; "" if the agent chose to say nothing.
     pub content: String,

@@ -116,7 +116,7 @@ mod tests {
         Hangs,
     }
 
-    struct Fake(SpeechService, Does, Arc<Mutex<Vec<(SpeechService, Option<String>)>>>);
+    struct Fake(SpeechService, Does, Asked);
 
     #[async_trait]
     impl SpeechProvider for Fake {

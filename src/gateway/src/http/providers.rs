@@ -208,6 +208,11 @@ async fn pool_activity(
 ///
 /// Has it turn one word into a vector. The body may be left out.
 #[api_v2_operation(tags("Providers"), operation_id = "providers_verify_embedding")]
-async fn verify_embedding(body: OptionalJson<EmbeddingTrial>) -> Result<ApiJson<EmbeddingVerification>, ApiError> {
+async fn verify_embedding(
+    who: Who,
+    id: web::Path<String>,
+    body: OptionalJson<EmbeddingTrial>,
+    gateway: web::Data<Gateway>,
+) -> Result<ApiJson<EmbeddingVerification>, ApiError> {
     Ok(ApiJson(gateway.core.providers.verify_embedding(&who, &id, body.0).await?))
 }

@@ -190,7 +190,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_run_is_a_role_its_pieces_a_stop_and_done() {
-        let outcome = RunOutcome { content: "Hi \n!".to_owned(), usage: None, media: Vec::new() };
+        let outcome = RunOutcome { content: "Hi \n!".to_owned(), ..RunOutcome::default() };
         let lines = lines([RunEvent::Text("Hi ".to_owned()), RunEvent::Text("\n!".to_owned()), RunEvent::Done(outcome)]).await;
         let (done, chunks) = lines.split_last().unwrap();
         assert_eq!(done, "[DONE]");

@@ -41,7 +41,7 @@ pub struct Options {
 /// If the answer cannot be written.
 pub fn run(options: Options) -> Result<()> {
     let root = options.root.clone();
-    let answer = question().and_then(|question| Ok(judge(&host(options), &root, &question)));
+    let answer = question().map(|question| judge(&host(options), &root, &question));
     let refusal = answer.unwrap_or_else(|error| Some(format!("the question cannot be read: {error:#}")));
     super::print::line(&decision(refusal.as_deref()).to_string())
 }

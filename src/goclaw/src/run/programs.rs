@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use goclaw_core::settings::LiveSettings;
 use goclaw_ports::{
     Error, Result,
+    embeddings::{Embedder, EmbedderSpec},
     llm::{ClaudeCli, CliAccount, Provider, ProviderFactory, ProviderSpec},
     message,
 };
@@ -131,6 +132,10 @@ impl ProviderFactory for Factories {
             return self.programs.build(spec);
         }
         if self.http.speaks(&spec.provider_type) { self.http.build(spec) } else { Err(Error::invalid(message::unsupported_provider_type())) }
+    }
+
+    fn embedder(&self, spec: EmbedderSpec) -> Result<Arc<dyn Embedder>> {
+        self.http.embedder(spec)
     }
 
     fn check_base(&self, api_base: &str) -> Result<()> {

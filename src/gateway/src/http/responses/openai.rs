@@ -154,7 +154,7 @@ mod tests {
         let mut exchange = Exchange::new(Uuid::nil(), DateTime::UNIX_EPOCH, "goclaw:a".into(), "Be brief.".into());
         let mut records = exchange.begin();
         records.push(exchange.text("Hi"));
-        records.extend(exchange.end(Ok(RunOutcome { content: "Hi".into(), usage: None, media: Vec::new() })));
+        records.extend(exchange.end(Ok(RunOutcome { content: "Hi".into(), ..RunOutcome::default() })));
         let events: Vec<Value> = records.iter().map(event).collect();
         let numbers: Vec<_> = events.iter().map(|event| event["sequence_number"].as_u64().unwrap()).collect();
         assert_eq!(numbers, (0..9).collect::<Vec<_>>());
