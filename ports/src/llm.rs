@@ -153,6 +153,8 @@ pub enum ChatEvent {
     },
     /// Which of several accounts is asked now, or has answered. What was told before holds no more.
     Routed(Box<Routing>),
+    /// The provider that was asked failed before it said anything, and another one is asked now.
+    Elsewhere(Box<Elsewhere>),
     /// The end: the whole answer.
     Done(Box<ChatResponse>),
 }
@@ -190,6 +192,23 @@ pub struct Routing {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_none_at_all(n: &u32) -> bool {
     *n == 0
+}
+
+/// Who is asked instead of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The provider that is asked now.
+    pub provider: String,
+    /// Its type.
+    #[serde(skip)]
+    pub provider_type: String,
+    /// The model that is asked there.
+    pub model: String,
+    /// The provider that failed.
+    pub instead_of: String,
+    /// Why, scrubbed of secrets; "" if it failed at an earlier question.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error: String,
 }
 
 /// An answer as it comes: pieces, then exactly one [`ChatEvent::Done`], or an error. Dropping it ends the upstream call.
@@ -240,6 +259,22 @@ impl fmt::Display for LlmError {
 impl std::error::Error for LlmError {}
 
 impl LlmError {
+    /// Whether the same question may be answered later, or elsewhere.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self.status {
+            Some(408 | 429 | 500 | 502 | 503 | 504 | 529) => true,
+            // Some vendors answer 409 while a lock on the conversation is held; other conflicts stay.
+            Some(409) => self.text.to_ascii_lowercase().contains("lock"),
+            Some(_) => false,
+            None => {
+                let text = self.text.to_ascii_lowercase();
+                self.kind == LlmErrorKind::Timeout
+                    || ["network error", "connection reset", "broken pipe", "eof", "timeout"].iter().any(|sign| text.contains(sign))
+            }
+        }
+    }
+
     /// What a user is told: the class of the failure, never the provider's own words.
     #[must_use]
     pub fn message(&self) -> Message {

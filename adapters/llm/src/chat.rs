@@ -1,7 +1,6 @@
 //! A call: attempts until one is answered, then its events.
 
 use crate::{
-    retry::is_retryable,
     sse::SseParser,
     transport::{Failure, Transport},
 };
@@ -143,7 +142,7 @@ impl Running {
             return Ok(());
         }
         let policy = &self.transport.retry;
-        if self.attempt >= policy.attempts || !is_retryable(&failure.error) {
+        if self.attempt >= policy.attempts || !failure.error.may_pass() {
             return Err(failure.error);
         }
         self.pause = Some(policy.pause(self.attempt, failure.error.retry_after, rand::random::<f64>()));

@@ -1,9 +1,6 @@
 //! Embeddings in OpenAI's dialect, which all who give any speak: Gemini at its compatible base too.
 
-use crate::{
-    retry::is_retryable,
-    transport::{Failure, Transport},
-};
+use crate::transport::{Failure, Transport};
 use async_trait::async_trait;
 use goclaw_ports::{embeddings::Embedder, llm::LlmError};
 use serde::Deserialize;
@@ -53,7 +50,7 @@ impl OpenAiEmbedder {
                 Ok(Err(failure)) => failure.error,
                 Err(_) => transport.errors.idle(TIMEOUT.as_secs_f64()),
             };
-            if attempt >= self.attempts || !is_retryable(&error) {
+            if attempt >= self.attempts || !error.may_pass() {
                 return Err(error);
             }
             tokio::time::sleep(transport.retry.pause(attempt, error.retry_after, rand::random())).await;

@@ -1,7 +1,6 @@
 //! When a failed call is tried again.
 
 use chrono::{DateTime, Utc};
-use goclaw_ports::llm::{LlmError, LlmErrorKind};
 use std::time::Duration;
 
 /// How often and after which pauses a call is tried again.
@@ -36,20 +35,6 @@ impl RetryPolicy {
     }
 }
 
-/// Whether the same call may succeed later.
-pub(crate) fn is_retryable(error: &LlmError) -> bool {
-    match error.status {
-        Some(408 | 429 | 500 | 502 | 503 | 504 | 529) => true,
-        // Some vendors answer 409 while a lock on the conversation is held; other conflicts stay.
-        Some(409) => error.text.to_ascii_lowercase().contains("lock"),
-        Some(_) => false,
-        None => {
-            let text = error.text.to_ascii_lowercase();
-            error.kind == LlmErrorKind::Timeout || ["network error", "connection reset", "broken pipe", "eof", "timeout"].iter().any(|sign| text.contains(sign))
-        }
-    }
-}
-
 /// Reads a `Retry-After`: whole seconds, or a date that is still to come.
 pub(crate) fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
@@ -63,6 +48,7 @@ pub(crate) fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use goclaw_ports::llm::{LlmError, LlmErrorKind};
 
     #[test]
     fn pauses_double_up_to_the_cap_and_vary_by_a_tenth() {
@@ -91,15 +77,16 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
+        let may_pass = |error: LlmError| error.may_pass();
         let error = |status, text: &str| LlmError { kind: LlmErrorKind::Other, status, text: text.into(), retry_after: None };
         for status in [408, 429, 500, 502, 503, 504, 529] {
-            assert!(is_retryable(&error(Some(status), "")), "{status}");
+            assert!(may_pass(error(Some(status), "")), "{status}");
         }
         for status in [400, 401, 402, 403, 404, 409, 413, 422, 501] {
-            assert!(!is_retryable(&error(Some(status), "timeout")), "{status}");
+            assert!(!may_pass(error(Some(status), "timeout")), "{status}");
         }
-        assert!(is_retryable(&error(Some(409), "Lock conflict")));
-        assert!(is_retryable(&error(None, "p: network error: refused")));
-        assert!(!is_retryable(&error(None, "p: the answer is no JSON")));
+        assert!(may_pass(error(Some(409), "Lock conflict")));
+        assert!(may_pass(error(None, "p: network error: refused")));
+        assert!(!may_pass(error(None, "p: the answer is no JSON")));
     }
 }

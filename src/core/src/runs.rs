@@ -4,6 +4,7 @@ pub(crate) mod budget;
 pub(crate) mod compact;
 pub(crate) mod emit;
 pub(crate) mod engine;
+pub(crate) mod fallback;
 pub(crate) mod guard;
 pub(crate) mod history;
 pub mod lanes;

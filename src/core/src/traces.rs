@@ -19,7 +19,7 @@ use goclaw_ports::{
     usage::{UsageFilter, UsageStore},
 };
 use leases::{Lease, Leases};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -258,6 +258,12 @@ impl RunTrace {
         span.parent_span_id = Some(self.root.id);
         span.agent_id = self.root.agent_id;
         span
+    }
+
+    /// Notes something about the run as a whole.
+    pub fn remark(&mut self, key: &str, value: Value) {
+        self.root.metadata.insert(key.to_owned(), value);
+        self.put(self.root.clone());
     }
 
     /// Notes a step as it is now.

@@ -59,6 +59,7 @@ mod durability;
 mod embedding;
 mod event_catalogue;
 mod event_filter;
+mod fallback;
 mod files;
 mod heartbeats;
 mod links;

@@ -1,6 +1,6 @@
 //! The bodies of agent requests, checked.
 
-use crate::settings::Settings;
+use crate::{runs::fallback, settings::Settings};
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     AgentId, Error, JsonObject, Result, TenantId,
@@ -99,6 +99,7 @@ impl NewAgent {
         check_texts(&[("display_name", &self.display_name, 255), ("provider", &self.provider, 50), ("model", &self.model, 200)])?;
         check_budget(self.budget_monthly_cents)?;
         check_iterations(self.max_tool_iterations.max(1))?;
+        check_other(self.other_config.as_ref())?;
         let defaults = &settings.agents;
         let or_default = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
         let workspace = or_default(self.workspace, &defaults.workspace.join(&self.agent_key).to_string_lossy());
@@ -148,6 +149,7 @@ impl AgentUpdate {
             return Err(Error::invalid(message::out_of_range("context_window", 1, i64::MAX)));
         }
         check_iterations(self.max_tool_iterations.unwrap_or(1))?;
+        check_other(self.other_config.as_ref())?;
         Ok(AgentPatch {
             agent_key: self.agent_key,
             display_name: self.display_name,
@@ -196,6 +198,11 @@ fn check_budget(cents: Option<i64>) -> Result<()> {
 
 fn check_iterations(iterations: i32) -> Result<()> {
     if (1..=1000).contains(&iterations) { Ok(()) } else { Err(Error::invalid(message::out_of_range("max_tool_iterations", 1, 1000))) }
+}
+
+/// What is known of the other settings must make sense.
+fn check_other(other_config: Option<&JsonObject>) -> Result<()> {
+    other_config.map_or(Ok(()), |other| fallback::named(other).map(drop))
 }
 
 fn agent_type(text: &str) -> Result<AgentType> {

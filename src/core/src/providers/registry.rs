@@ -161,10 +161,16 @@ impl Registry {
         stored.get(&tenant)?.get(name).cloned()
     }
 
+    /// The provider of this name, the tenant's or master's, and no other.
+    #[must_use]
+    pub fn named(&self, tenant: TenantId, name: &str) -> Option<Arc<dyn Provider>> {
+        let stored = self.stored(tenant, name).or_else(|| self.stored(TenantId::MASTER, name));
+        stored.or_else(|| self.configured(|configured| configured.providers.get(name).cloned()))
+    }
+
     /// Has the provider of this name forget a conversation of the tenant, if it keeps it itself.
     pub async fn forget(&self, tenant: TenantId, name: &str, session_key: &str) {
-        let stored = self.stored(tenant, name).or_else(|| self.stored(TenantId::MASTER, name));
-        if let Some(provider) = stored.or_else(|| self.configured(|configured| configured.providers.get(name).cloned())) {
+        if let Some(provider) = self.named(tenant, name) {
             provider.forget(&Conversation { tenant, session_key: session_key.to_owned() }).await;
         }
     }
@@ -177,10 +183,8 @@ impl Registry {
     /// The provider of this name, the tenant's or master's; else the first there is, the tenant's before master's, by name.
     #[must_use]
     pub fn choose(&self, tenant: TenantId, name: &str) -> Option<Arc<dyn Provider>> {
-        let named = self.stored(tenant, name).or_else(|| self.stored(TenantId::MASTER, name));
-        let configured = |name: &str| self.configured(|configured| configured.providers.get(name).cloned());
         let first_configured = || self.configured(|configured| configured.providers.values().next().cloned());
-        named.or_else(|| configured(name)).or_else(|| {
+        self.named(tenant, name).or_else(|| {
             let stand_in = self.first(tenant).or_else(|| self.first(TenantId::MASTER)).or_else(first_configured)?;
             if !name.is_empty() {
                 tracing::warn!(wanted = name, used = stand_in.name(), %tenant, "the agent's provider is not there; another one answers");

@@ -155,7 +155,7 @@ impl Summariser {
                 }
                 ChatEvent::Retrying { .. } => counters::llm_retry(provider.provider_type()),
                 ChatEvent::Routed(routing) => note_routing(span, &routing),
-                ChatEvent::Text(_) | ChatEvent::Thinking(_) => {}
+                ChatEvent::Text(_) | ChatEvent::Thinking(_) | ChatEvent::Elsewhere(_) => {}
             }
         }
         Err(LlmError { kind: LlmErrorKind::Other, status: None, text: "the provider's answer ended without an end".into(), retry_after: None })

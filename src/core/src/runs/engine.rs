@@ -4,6 +4,7 @@ use super::{
     ActiveRun, Runs,
     compact::{Compactions, Left},
     emit::Emitter,
+    fallback::{self, WithFallbacks},
     guard, history, onboarding, prompt,
     queue::{Place, Queueing},
     reasoning::{Reasoning, ReasoningDefaults},
@@ -109,6 +110,8 @@ pub(crate) struct Prepared {
     pub request: Request,
     pub settings: Arc<Settings>,
     pub provider: Arc<dyn Provider>,
+    /// The provider that was wanted, if it is not there.
+    pub instead_of: Option<String>,
     pub model: String,
     pub reasoning: Reasoning,
     pub offer: Offer,
@@ -219,6 +222,9 @@ impl Engine {
             }
         };
         trace.stops(run.cancel.clone());
+        if let Some(wanted) = &prepared.instead_of {
+            trace.remark("provider", json!({"wanted": wanted, "used": prepared.provider.name()}));
+        }
         run.open_inbox();
         after.untitled = Untitled::of(&prepared);
         let mut steps = Steps::new(self, &prepared, run, emitter);
@@ -242,8 +248,8 @@ impl Engine {
         let delta = SessionDelta {
             input_tokens: spoken.usage.map_or(0, |usage| usage.prompt_tokens),
             output_tokens: spoken.usage.map_or(0, |usage| usage.completion_tokens),
-            model: Some(prepared.model.clone()),
-            provider: Some(prepared.provider.name().to_owned()),
+            model: Some(spoken.elsewhere.as_ref().map_or(&prepared.model, |other| &other.model).clone()),
+            provider: Some(spoken.elsewhere.as_ref().map_or(prepared.provider.name(), |other| &other.provider).to_owned()),
             ..SessionDelta::default()
         };
         let mut last = spoken.unstored;
@@ -289,9 +295,18 @@ impl Engine {
         }
         let (caller, agent) = (&request.caller, &request.agent);
         let wanted = [&request.options.provider, &agent.provider].into_iter().find(|name| !name.is_empty()).unwrap_or(&settings.agents.provider);
-        let provider = self.registry.choose(caller.tenant, wanted);
+        // Agents of before may have said something else there.
+        let stand_ins = fallback::named(&agent.other_config).unwrap_or_default();
+        let find = |name: &str| self.registry.named(caller.tenant, name);
+        let provider = match find(wanted) {
+            // Who asks for a provider for this one run means it, and no other.
+            None if !request.options.provider.is_empty() => return Err(Error::not_found("provider", wanted)),
+            None => stand_ins.iter().find_map(|named| find(&named.provider)).or_else(|| self.registry.choose(caller.tenant, wanted)),
+            found => found,
+        };
         let provider = self.routes.of(caller.tenant, wanted, agent, provider).await;
         let provider = provider.ok_or_else(|| Error::new(ErrorKind::Unavailable, message::no_providers(&agent.agent_key)))?;
+        let instead_of = (!wanted.is_empty() && provider.name() != wanted).then(|| wanted.clone());
         let directory = workspace::of_agent(&settings, caller.tenant, &caller.tenant_slug, agent).join(workspace::segment(&request.origin.channel));
         let first = directory.to_string_lossy();
         let new = NewSession {
@@ -373,7 +388,9 @@ impl Engine {
         // Defaults are those of the tenant's own provider: master's are for master.
         let own = self.registry.stored(caller.tenant, provider.name());
         let reasoning = Reasoning::of(&agent.other_config, own.and_then(|own| own.settings().and_then(ReasoningDefaults::of)));
-        Ok(Prepared { settings, provider, model, reasoning, offer, context, meeting, untitled: session.label.is_empty(), messages, request })
+        let others = fallback::candidates(caller.tenant, &*provider, &model, &stand_ins, reasoning, find);
+        let provider = WithFallbacks::over(provider, others);
+        Ok(Prepared { settings, provider, instead_of, model, reasoning, offer, context, meeting, untitled: session.label.is_empty(), messages, request })
     }
 
     /// What was said before, and the summary of what was said before that.

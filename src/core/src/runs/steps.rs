@@ -16,7 +16,7 @@ use super::{
 use crate::{compaction::Gauge, traces::RunTrace};
 use goclaw_ports::{
     Error, Result,
-    llm::{FinishReason, Routing, Usage},
+    llm::{Elsewhere, FinishReason, Routing, Usage},
     sessions::{ChatMessage, MessageRole, SessionDelta, ToolCall},
     tools::MediaResult,
 };
@@ -43,6 +43,8 @@ pub(crate) struct Steps<'a> {
     budget: Budget,
     /// How the question under way found the account that answers it.
     routing: Option<Routing>,
+    /// Who was asked instead of the run's own provider, in the question under way.
+    asked_elsewhere: Vec<Elsewhere>,
     gauge: Gauge,
     /// Whether the conversation was summed up, or that was tried.
     compacted: bool,
@@ -65,6 +67,8 @@ pub(crate) struct Spoken {
     pub usage: Option<Usage>,
     /// Files that tools made, or that came with the request.
     pub media: Vec<MediaResult>,
+    /// Who was asked last, if it was not the run's own provider.
+    pub elsewhere: Option<Elsewhere>,
     /// How often the model was asked.
     pub iterations: i32,
     /// Whether all steps were used up before there was an answer.
@@ -85,6 +89,7 @@ impl<'a> Steps<'a> {
             calls_made: 0,
             budget: Budget::default(),
             routing: None,
+            asked_elsewhere: vec![],
             gauge: Gauge::new(prepared.request.agent.context_window, &prepared.compaction()),
             compacted: false,
             storing: None,

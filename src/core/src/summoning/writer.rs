@@ -140,7 +140,7 @@ impl Writer {
         while let Some(event) = events.next().await {
             match event? {
                 ChatEvent::Text(piece) => said.push_str(&piece),
-                ChatEvent::Thinking(_) => {}
+                ChatEvent::Thinking(_) | ChatEvent::Elsewhere(_) => {}
                 ChatEvent::Retrying { .. } => {
                     counters::llm_retry(self.provider.provider_type());
                     said.clear();

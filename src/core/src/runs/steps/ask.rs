@@ -13,7 +13,7 @@ use crate::{
 use futures_util::StreamExt;
 use goclaw_ports::{
     Error, ErrorKind, Result,
-    llm::{ChatEvent, ChatRequest, ChatResponse, Conversation, LlmError, LlmErrorKind, ToolDefinition},
+    llm::{ChatEvent, ChatRequest, ChatResponse, Conversation, Elsewhere, LlmError, LlmErrorKind, ToolDefinition},
     traces::Span,
 };
 use serde_json::{Value, json};
@@ -50,6 +50,12 @@ impl Steps<'_> {
         if let Some(routing) = self.routing.take() {
             note_routing(&mut span, &routing);
         }
+        let elsewhere = std::mem::take(&mut self.asked_elsewhere);
+        if let Some(last) = elsewhere.last() {
+            (span.provider, span.model) = (last.provider.clone(), last.model.clone());
+            span.metadata.insert("fallback".to_owned(), json!(elsewhere));
+        }
+        self.spoken.elsewhere = elsewhere.last().cloned();
         counters::llm_call(provider.provider_type(), answer.is_ok(), started.elapsed());
         match answer {
             Ok(response) => {
@@ -99,6 +105,10 @@ impl Steps<'_> {
                     let payload = json!({"attempt": attempt.to_string(), "maxAttempts": max_attempts.to_string(), "error": error});
                     self.emitter.event("run.retrying", Some(payload));
                 }
+                ChatEvent::Elsewhere(other) => {
+                    let other = Elsewhere { error: crate::redact::redact(&other.error).into_owned(), ..*other };
+                    self.asked_elsewhere.push(other);
+                }
                 ChatEvent::Routed(routing) => self.routing = Some(*routing),
                 ChatEvent::Done(response) => {
                     let (text, thought) = if streamed { filter.finish() } else { (sanitise::sanitised(&response.content), response.thinking.clone()) };
@@ -121,18 +131,19 @@ impl Steps<'_> {
     }
 
     fn account(&mut self, span: &mut Span, response: &ChatResponse) {
-        let Prepared { provider, model, settings, .. } = self.prepared;
+        let Prepared { provider, settings, .. } = self.prepared;
+        let provider_type = self.spoken.elsewhere.as_ref().map_or(provider.provider_type(), |other| &other.provider_type);
         span.finish_reason = response.finish_reason.as_str().into();
         span.output_preview = match response.thinking.as_str() {
             "" => response.content.clone(),
             thinking => format!("<thinking>{thinking}</thinking>\n{}", response.content),
         };
         let Some(usage) = response.usage else { return };
-        counters::llm_tokens(provider.provider_type(), usage);
+        counters::llm_tokens(provider_type, usage);
         *self.spoken.usage.get_or_insert_default() += usage;
         span.input_tokens = Some(usage.prompt_tokens);
         span.output_tokens = Some(usage.completion_tokens);
-        span.total_cost = crate::pricing::cost(&settings.pricing, &span.provider, provider.provider_type(), model, usage);
+        span.total_cost = crate::pricing::cost(&settings.pricing, &span.provider, provider_type, &span.model, usage);
         let counts = [
             ("cache_creation_tokens", usage.cache_creation_tokens),
             ("cache_read_tokens", usage.cache_read_tokens),
