@@ -64,6 +64,31 @@ pub struct GatewaySettings {
     pub trusted_proxies: Vec<String>,
     /// How messages wait in a conversation.
     pub queue: QueueSettings,
+    /// How long WebSocket clients may be silent.
+    pub sockets: SocketTimes,
+}
+
+/// How long WebSocket clients may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketTimes {
+    /// How often they are pinged.
+    pub ping: Duration,
+    /// How long they may take to say who they are.
+    pub connect: Duration,
+}
+
+impl SocketTimes {
+    /// How long a client counts as there without a sign of it: two pings.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.ping * 2
+    }
+}
+
+impl Default for SocketTimes {
+    fn default() -> Self {
+        Self { ping: Duration::from_secs(30), connect: Duration::from_secs(30) }
+    }
 }
 
 /// What happens to messages that look like a prompt injection.

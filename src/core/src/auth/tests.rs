@@ -238,6 +238,7 @@ fn settings(token: Option<&str>) -> Settings {
             injection_action: InjectionAction::Off,
             trusted_proxies: vec![],
             queue: Default::default(),
+            sockets: Default::default(),
         },
         agents: AgentDefaults {
             workspace: "/workspace".into(),

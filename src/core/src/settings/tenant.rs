@@ -197,6 +197,7 @@ mod tests {
                 injection_action: InjectionAction::Warn,
                 trusted_proxies: vec![],
                 queue: Default::default(),
+                sockets: Default::default(),
             },
             agents: AgentDefaults {
                 workspace: "/workspace".into(),

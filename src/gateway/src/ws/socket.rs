@@ -18,6 +18,7 @@ use actix_web::{
     web,
 };
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, ProtocolError, Session};
+use goclaw_core::settings::SocketTimes;
 use goclaw_ports::{Error, ErrorKind, message};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
@@ -27,11 +28,6 @@ use tokio::{
 
 /// The largest message, in bytes.
 const MESSAGE_LIMIT: usize = 524_288;
-/// How long a client may be silent; pings keep the line open.
-const READ_DEADLINE: Duration = Duration::from_secs(60);
-/// How long a client may take to say who it is.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
-const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long a frame may take to leave.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the closing frame may take.
@@ -60,9 +56,10 @@ async fn upgrade(request: HttpRequest, body: web::Payload, gateway: web::Data<Ga
     let Some(registration) = gateway.hub.open(connection.clone()) else {
         return Err(Error::new(ErrorKind::Unavailable, message::shutting_down()).into());
     };
-    actix_web::rt::spawn(write(connection.clone(), session, outgoing));
+    let times = settings.gateway.sockets;
+    actix_web::rt::spawn(write(connection.clone(), session, outgoing, times.ping));
     actix_web::rt::spawn(async move {
-        let code = read(&gateway, &connection, messages, knock).await;
+        let code = read(&gateway, &connection, messages, knock, times).await;
         connection.stop(code);
         drop(registration);
     });
@@ -70,22 +67,28 @@ async fn upgrade(request: HttpRequest, body: web::Payload, gateway: web::Data<Ga
 }
 
 /// Reads requests until the end, and answers with the code to close with.
-async fn read(gateway: &web::Data<Gateway>, connection: &Arc<Connection>, mut messages: AggregatedMessageStream, knock: Knock) -> CloseCode {
+async fn read(
+    gateway: &web::Data<Gateway>,
+    connection: &Arc<Connection>,
+    mut messages: AggregatedMessageStream,
+    knock: Knock,
+    times: SocketTimes,
+) -> CloseCode {
     let opened = Instant::now();
     let mut knock = Some(knock);
     let mut heard = opened;
     loop {
         let end = match connection.standing() {
-            Standing::Nobody => Some(opened + CONNECT_DEADLINE),
+            Standing::Nobody => Some(opened + times.connect),
             Standing::Pending { until } => Some(until),
             Standing::Known { until, .. } => {
                 drop(knock.take());
                 until
             }
             // Noticed at the latest with the answer to the next ping.
-            Standing::Lost { since, .. } => Some(since + CONNECT_DEADLINE),
+            Standing::Lost { since, .. } => Some(since + times.connect),
         };
-        let deadline = end.map_or(heard + READ_DEADLINE, |end| end.min(heard + READ_DEADLINE));
+        let deadline = end.map_or(heard + times.silence(), |end| end.min(heard + times.silence()));
         let message = tokio::select! {
             code = connection.stopped() => return code,
             message = timeout_at(deadline, messages.recv()) => message,
@@ -126,8 +129,8 @@ async fn read(gateway: &web::Data<Gateway>, connection: &Arc<Connection>, mut me
 }
 
 /// Writes what waits, and pings, until the connection is stopped.
-async fn write(connection: Arc<Connection>, mut session: Session, mut outgoing: mpsc::Receiver<Outgoing>) {
-    let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+async fn write(connection: Arc<Connection>, mut session: Session, mut outgoing: mpsc::Receiver<Outgoing>, ping: Duration) {
+    let mut pings = interval_at(Instant::now() + ping, ping);
     let mut seq = 0;
     let code = loop {
         let next = tokio::select! {

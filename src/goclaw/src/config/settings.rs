@@ -8,7 +8,7 @@ use super::{
         providers::AcpPermission,
         services::ModelPrice,
         tools::{ExecAsk, ExecSecurity, FetchWord, Profile},
-        values::{Limit, Real},
+        values::{Int, Limit, Real},
     },
 };
 use goclaw_core::{
@@ -22,12 +22,13 @@ use goclaw_core::{
         lanes::LaneSizes,
         queue::{DropPolicy, QueueMode, QueueSettings},
     },
-    settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, SubagentSettings, ToolSettings},
+    settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, SocketTimes, SubagentSettings, ToolSettings},
 };
 use goclaw_llm::OAuthOptions;
 use goclaw_ports::JsonObject;
 use goclaw_tools::{Ask, ExecApproval, FetchPolicy, Security, WebFetchOptions};
 use serde_json::json;
+use std::time::Duration;
 
 impl Config {
     /// What use cases read.
@@ -62,6 +63,10 @@ impl Config {
             },
             trusted_proxies: self.file.security.trusted_proxies.to_vec(),
             queue: self.queue(),
+            sockets: SocketTimes {
+                ping: millis(gateway.ws_ping_interval_ms).unwrap_or(SocketTimes::default().ping),
+                connect: millis(gateway.ws_connect_timeout_ms).unwrap_or(SocketTimes::default().connect),
+            },
         }
     }
 
@@ -286,6 +291,10 @@ fn pruning(section: &ContextPruning) -> PruneSettings {
 /// A number that is there and not 0, else the built-in one.
 pub(super) fn or<T: TryFrom<i64>>(value: Option<i64>, built_in: T) -> T {
     value.filter(|value| *value > 0).and_then(|value| T::try_from(value).ok()).unwrap_or(built_in)
+}
+
+fn millis<const MIN: i64, const MAX: i64>(value: Option<Int<MIN, MAX>>) -> Option<Duration> {
+    value.and_then(|number| u64::try_from(number.get()).ok()).map(Duration::from_millis)
 }
 
 /// A limit: absence means the built-in one, 0 and less mean none.

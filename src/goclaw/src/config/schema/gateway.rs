@@ -80,6 +80,10 @@ pub struct Gateway {
     pub block_reply: Option<bool>,
     /// Whether channels show which tool an agent uses; true if absent.
     pub tool_status: Option<bool>,
+    /// How often WebSocket clients are pinged, in milliseconds; 30000 if absent. One that answers two in a row with nothing is gone.
+    pub ws_ping_interval_ms: Option<Int<10, 300_000>>,
+    /// How long a WebSocket client may take to say who it is, in milliseconds; 30000 if absent.
+    pub ws_connect_timeout_ms: Option<Int<10, 300_000>>,
     /// How often lost tasks are looked for, in seconds; 300 if absent.
     pub task_recovery_interval_sec: Option<Int<0, 86_400>>,
     /// How messages wait while their session is busy.
