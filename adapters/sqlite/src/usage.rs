@@ -42,8 +42,8 @@ fn sum(row: &Row<'_>) -> rusqlite::Result<UsageSum> {
     })
 }
 
-/// The beginning of a statement that reads `found`, and its parameters.
-fn found(tenant: TenantId, filter: &UsageFilter) -> (String, Vec<Value>) {
+/// The conditions of a statement, and all its parameters.
+fn conditions(tenant: TenantId, filter: &UsageFilter) -> (String, Vec<Value>) {
     let mut values = vec![Value::from(tenant.to_string()), Value::from(filter.from.timestamp_micros()), Value::from(filter.to.timestamp_micros())];
     let mut conditions = String::from("true");
     let given = [
@@ -58,7 +58,7 @@ fn found(tenant: TenantId, filter: &UsageFilter) -> (String, Vec<Value>) {
             conditions.push_str(&format!(" and {column} = ?{}", values.len()));
         }
     }
-    (sql::found(&conditions), values)
+    (conditions, values)
 }
 
 /// The conversations that took tokens, of one user and one agent if they are given.
@@ -88,11 +88,11 @@ fn count_hour(connection: &Connection, now: DateTime<Utc>) -> Result<Option<Date
 #[async_trait]
 impl UsageStore for Sqlite {
     async fn hours(&self, tenant: TenantId, filter: &UsageFilter) -> Result<Vec<(DateTime<Utc>, UsageSum)>> {
-        let (found, values) = found(tenant, filter);
+        let (conditions, values) = conditions(tenant, filter);
         self.read(move |connection| {
             let hours = connection
-                .prepare_cached(&format!("{found} select bucket_hour, {} from found group by bucket_hour order by bucket_hour", sql::SUMS))?
-                .query_map(params_from_iter(values), |row| Ok((row.time("bucket_hour")?, sum(row)?)))?
+                .prepare_cached(&sql::by("bucket_hour", &conditions, "key"))?
+                .query_map(params_from_iter(values), |row| Ok((row.time("key")?, sum(row)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(hours)
         })
@@ -100,7 +100,7 @@ impl UsageStore for Sqlite {
     }
 
     async fn breakdown(&self, tenant: TenantId, filter: &UsageFilter, by: UsageKey) -> Result<Vec<(String, UsageSum)>> {
-        let (found, values) = found(tenant, filter);
+        let (conditions, values) = conditions(tenant, filter);
         let (key, which, order) = match by {
             UsageKey::Provider => ("provider", "provider <> '' and model <> ''", "input_tokens"),
             UsageKey::Model => ("model", "provider <> '' and model <> ''", "input_tokens"),
@@ -108,9 +108,8 @@ impl UsageStore for Sqlite {
             UsageKey::Agent => ("agent_id", "true", "input_tokens"),
         };
         self.read(move |connection| {
-            let statement = format!("{found} select {key} as key, {} from found where {which} group by {key} order by sum({order}) desc, {key}", sql::SUMS);
             let rows = connection
-                .prepare_cached(&statement)?
+                .prepare_cached(&sql::by(key, &format!("{conditions} and {which}"), &format!("sum({order}) desc, key")))?
                 .query_map(params_from_iter(values), |row| Ok((row.get("key")?, sum(row)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(rows)

@@ -7,14 +7,41 @@ macro_rules! measures {
     };
 }
 
-macro_rules! sums {
+/// The sums of rows that count calls, with nothing for the rest.
+macro_rules! call_sums {
     () => {
         "sum(input_tokens)::bigint as input_tokens, sum(output_tokens)::bigint as output_tokens, \
             sum(cache_read_tokens)::bigint as cache_read_tokens, sum(cache_create_tokens)::bigint as cache_create_tokens, \
-            sum(thinking_tokens)::bigint as thinking_tokens, sum(total_cost) as total_cost, sum(request_count) as request_count, \
-            sum(llm_call_count) as llm_call_count, sum(tool_call_count) as tool_call_count, sum(error_count) as error_count, \
-            sum(unique_users) as unique_users, sum(duration_ms)::bigint as duration_ms, sum(memory_docs) as memory_docs, \
-            sum(memory_chunks) as memory_chunks, sum(kg_entities) as kg_entities, sum(kg_relations) as kg_relations"
+            sum(thinking_tokens)::bigint as thinking_tokens, sum(total_cost) as total_cost, sum(llm_call_count)::bigint as llm_call_count, \
+            0::bigint as request_count, 0::bigint as tool_call_count, 0::bigint as error_count, 0::bigint as unique_users, 0::bigint as duration_ms, \
+            0::bigint as memory_docs, 0::bigint as memory_chunks, 0::bigint as kg_entities, 0::bigint as kg_relations"
+    };
+}
+
+/// The sums of rows that count requests, with nothing for the rest.
+macro_rules! request_sums {
+    () => {
+        concat!("0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::double precision, 0::bigint, ", requests!())
+    };
+}
+
+macro_rules! requests {
+    () => {
+        "sum(request_count)::bigint as request_count, sum(tool_call_count)::bigint as tool_call_count, sum(error_count)::bigint as error_count, \
+            sum(unique_users)::bigint as unique_users, sum(duration_ms)::bigint as duration_ms, sum(memory_docs)::bigint as memory_docs, \
+            sum(memory_chunks)::bigint as memory_chunks, sum(kg_entities)::bigint as kg_entities, sum(kg_relations)::bigint as kg_relations"
+    };
+}
+
+/// All sums.
+macro_rules! sums {
+    () => {
+        concat!(
+            "sum(input_tokens)::bigint as input_tokens, sum(output_tokens)::bigint as output_tokens, \
+            sum(cache_read_tokens)::bigint as cache_read_tokens, sum(cache_create_tokens)::bigint as cache_create_tokens, \
+            sum(thinking_tokens)::bigint as thinking_tokens, sum(total_cost) as total_cost, sum(llm_call_count)::bigint as llm_call_count, ",
+            requests!()
+        )
     };
 }
 
@@ -58,45 +85,69 @@ macro_rules! counted {
     };
 }
 
-/// `found`: what matches, from snapshots as far as hours are done, from then on from traces.
-macro_rules! found {
+macro_rules! matching {
+    ($which:literal) => {
+        concat!(
+            " ($4::uuid is null or agent_id = $4) and ($5::text is null or provider = $5) and ($6::text is null or model = $6) \
+                and ($7::text is null or channel = $7) and ",
+            $which,
+            " group by 1 "
+        )
+    };
+}
+
+macro_rules! kept {
     () => {
+        " from usage_snapshots where tenant_id = $1 and bucket_hour >= $2 and bucket_hour < least($3, (select until from done)) and "
+    };
+}
+
+/// The sums of what matches by `$key`, from snapshots as far as hours are done, from then on from traces. Rows of snapshots count either calls or
+/// requests, so each kind is summed up by itself.
+macro_rules! by {
+    ($key:literal, $name:literal, $which:literal, $order:literal) => {
         concat!(
             "with done as ( \
                 select coalesce((select min(bucket_hour) from usage_hours where open), (select max(bucket_hour) + interval '1 hour' from usage_hours), \
                     '-infinity'::timestamptz) as until \
             ), ",
             counted!("traces where tenant_id = $1 and start_time >= greatest($2, (select until from done)) and start_time < $3"),
-            ", found as ( \
-                select bucket_hour, provider, model, channel, agent_id, ",
-            measures!(),
-            " from ( \
-                select bucket_hour, provider, model, channel, agent_id, ",
-            measures!(),
-            " from usage_snapshots where tenant_id = $1 and bucket_hour >= $2 and bucket_hour < least($3, (select until from done)) \
-                union all \
-                select bucket_hour, provider, model, channel, agent_id, ",
-            measures!(),
-            " from counted) as every \
-                where ($4::uuid is null or agent_id = $4) and ($5::text is null or provider = $5) and ($6::text is null or model = $6) \
-                    and ($7::text is null or channel = $7) \
-            ) "
+            ", found as ( select ",
+            $key,
+            " as key, ",
+            call_sums!(),
+            kept!(),
+            "provider <> '' and",
+            matching!($which),
+            "union all select ",
+            $key,
+            ", ",
+            request_sums!(),
+            kept!(),
+            "provider = '' and",
+            matching!($which),
+            "union all select ",
+            $key,
+            ", ",
+            sums!(),
+            " from counted where",
+            matching!($which),
+            ") select key as ",
+            $name,
+            ", ",
+            sums!(),
+            " from found group by key order by ",
+            $order
         )
     };
 }
 
-macro_rules! by {
-    ($key:literal, $which:literal, $order:literal) => {
-        concat!(found!(), "select ", $key, " as key, ", sums!(), " from found where ", $which, " group by 1 order by ", $order, " desc, 1")
-    };
-}
-
-pub(super) const HOURS: &str = concat!(found!(), "select bucket_hour, ", sums!(), " from found group by bucket_hour order by bucket_hour");
-pub(super) const BY_PROVIDER: &str = by!("provider collate \"C\"", "provider <> '' and model <> ''", "input_tokens");
-pub(super) const BY_MODEL: &str = by!("model collate \"C\"", "provider <> '' and model <> ''", "input_tokens");
-pub(super) const BY_CHANNEL: &str = by!("channel collate \"C\"", "channel <> ''", "request_count");
+pub(super) const HOURS: &str = by!("bucket_hour", "bucket_hour", "true", "key");
+pub(super) const BY_PROVIDER: &str = by!("provider", "key", "provider <> '' and model <> ''", "input_tokens desc, found.key collate \"C\"");
+pub(super) const BY_MODEL: &str = by!("model", "key", "provider <> '' and model <> ''", "input_tokens desc, found.key collate \"C\"");
+pub(super) const BY_CHANNEL: &str = by!("channel", "key", "channel <> ''", "request_count desc, found.key collate \"C\"");
 pub(super) const BY_AGENT: &str =
-    by!("coalesce(nullif(agent_id, '00000000-0000-0000-0000-000000000000'::uuid)::text, '') collate \"C\"", "true", "input_tokens");
+    by!("coalesce(nullif(agent_id, '00000000-0000-0000-0000-000000000000'::uuid)::text, '')", "key", "true", "input_tokens desc, found.key collate \"C\"");
 
 pub(super) const USERS_SINCE: &str = "\
     select count(distinct user_id) as number from traces \

@@ -3,11 +3,20 @@
 const MEASURES: &str = "input_tokens, output_tokens, cache_read_tokens, cache_create_tokens, thinking_tokens, total_cost, request_count, llm_call_count,
     tool_call_count, error_count, unique_users, duration_ms, memory_docs, memory_chunks, kg_entities, kg_relations";
 
-pub(super) const SUMS: &str = "sum(input_tokens) as input_tokens, sum(output_tokens) as output_tokens, sum(cache_read_tokens) as cache_read_tokens,
-    sum(cache_create_tokens) as cache_create_tokens, sum(thinking_tokens) as thinking_tokens, total(total_cost) as total_cost,
-    sum(request_count) as request_count, sum(llm_call_count) as llm_call_count, sum(tool_call_count) as tool_call_count, sum(error_count) as error_count,
-    sum(unique_users) as unique_users, sum(duration_ms) as duration_ms, sum(memory_docs) as memory_docs, sum(memory_chunks) as memory_chunks,
-    sum(kg_entities) as kg_entities, sum(kg_relations) as kg_relations";
+const CALLS: [&str; 7] = ["input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "thinking_tokens", "total_cost", "llm_call_count"];
+const REQUESTS: [&str; 9] =
+    ["request_count", "tool_call_count", "error_count", "unique_users", "duration_ms", "memory_docs", "memory_chunks", "kg_entities", "kg_relations"];
+
+/// The sums of these columns, and nothing for the others.
+fn sums(calls: bool, requests: bool) -> String {
+    let sum = |column: &&str, counts: bool| match *column {
+        column if !counts => format!("0 as {column}"),
+        "total_cost" => "total(total_cost) as total_cost".to_owned(),
+        column => format!("sum({column}) as {column}"),
+    };
+    let columns = CALLS.iter().map(|column| sum(column, calls)).chain(REQUESTS.iter().map(|column| sum(column, requests)));
+    columns.collect::<Vec<_>>().join(", ")
+}
 
 /// `counted`: the rows of snapshots, from traces that `which` picks. Calls whose provider is not known have one all the same: rows without
 /// provider are those of requests.
@@ -41,19 +50,25 @@ fn noted(name: &str) -> String {
     format!("cast(total(metadata ->> '{name}') as integer)")
 }
 
-/// `found`: what matches, from snapshots as far as hours are done, from then on from traces. `?1` is the tenant, `?2` and `?3` the time.
-pub(super) fn found(conditions: &str) -> String {
-    let columns = format!("bucket_hour, provider, model, channel, agent_id, {MEASURES}");
+/// The sums of what matches by `key`, from snapshots as far as hours are done, from then on from traces. Rows of snapshots count either calls or
+/// requests, so each kind is summed up by itself. `?1` is the tenant, `?2` and `?3` the time.
+pub(super) fn by(key: &str, conditions: &str, order: &str) -> String {
+    let kept = "usage_snapshots where tenant_id = ?1 and bucket_hour >= ?2 and bucket_hour < min(?3, (select until from done))";
     format!(
         "with done as (
             select coalesce((select min(bucket_hour) from usage_hours where open), (select max(bucket_hour) + 3600000000 from usage_hours), 0) as until
-        ), {}, found as (
-            select {columns} from usage_snapshots
-            where tenant_id = ?1 and bucket_hour >= ?2 and bucket_hour < min(?3, (select until from done)) and {conditions}
+        ), {counted}, found as (
+            select {key} as key, {calls} from {kept} and provider <> '' and {conditions} group by 1
             union all
-            select {columns} from counted where {conditions}
-        )",
-        counted("traces where tenant_id = ?1 and start_time >= max(?2, (select until from done)) and start_time < ?3")
+            select {key} as key, {requests} from {kept} and provider = '' and {conditions} group by 1
+            union all
+            select {key} as key, {all} from counted where {conditions} group by 1
+        )
+        select key, {all} from found group by key order by {order}",
+        counted = counted("traces where tenant_id = ?1 and start_time >= max(?2, (select until from done)) and start_time < ?3"),
+        calls = sums(true, false),
+        requests = sums(false, true),
+        all = sums(true, true),
     )
 }
 
