@@ -26,6 +26,17 @@ async fn told(server: &Server, socket: &mut WsClient, session: &str, tool: &str,
     (result["content"].as_str().unwrap().to_owned(), result["is_error"] == true)
 }
 
+/// The end of a run in the first session.
+async fn ended(socket: &mut WsClient) -> Value {
+    socket.event(|event| event["payload"]["type"] == "run.completed" && event["payload"]["sessionKey"] == fox_session("1")).await
+}
+
+/// Begins the first session.
+async fn hello(socket: &mut WsClient) {
+    socket.call("chat.send", &message(&fox_session("1"), "hello")).await.unwrap();
+    ended(socket).await;
+}
+
 fn keys(list: &str) -> Vec<String> {
     let list: Value = serde_json::from_str(list).unwrap();
     assert_eq!(list["count"], list["sessions"].as_array().unwrap().len());
@@ -97,7 +108,7 @@ on_both_editions! {
     async fn two_conversations_do_not_talk_for_ever(edition) {
         let (tenants, mut mai, _) = with_users(edition).await;
         let server = &tenants.server;
-        mai.call("chat.send", &message(&fox_session("1"), "hello")).await.unwrap();
+        hello(&mut mai).await;
         server.llm.on(|asked| {
             let answered = asked.messages().last().unwrap()["role"] == "tool";
             let (from_other, asks) = (asked.last_user_text().starts_with("[From your conversation"), asked.last_user_text() == "ask there");
@@ -105,7 +116,7 @@ on_both_editions! {
             Some(if !answered && (from_other || asks) { Answer::tool("sessions_send", &json!({"session_key": other, "message": "and you?"})) } else { Answer::text("Done.") })
         });
         mai.send("chat.send", &message(&fox_session("2"), "ask there")).await;
-        mai.event(|event| event["payload"]["type"] == "run.completed" && event["payload"]["sessionKey"] == fox_session("1")).await;
+        ended(&mut mai).await;
         let there = history(&mut mai, &fox_session("1")).await;
         let refused = there.iter().find(|message| message["role"] == "tool").unwrap();
         assert!(refused["is_error"] == true && refused["content"].as_str().unwrap().contains("for ever"), "{refused}");
@@ -114,7 +125,7 @@ on_both_editions! {
     async fn a_message_into_another_conversation_is_answered_there(edition) {
         let (tenants, mut mai, _) = with_users(edition).await;
         let server = &tenants.server;
-        mai.call("chat.send", &message(&fox_session("1"), "hello")).await.unwrap();
+        hello(&mut mai).await;
         mai.call("sessions.patch", &json!({"key": fox_session("1"), "label": "The den"})).await.unwrap();
         server.llm.on(|asked| {
             let sent = asked.last_user_text().contains("how is the den?");
@@ -122,8 +133,7 @@ on_both_editions! {
         });
         server.llm.next(Answer::tool("sessions_send", &json!({"label": "The den", "message": "how is the den?"})));
         let id = mai.send("chat.send", &message(&fox_session("2"), "ask there")).await;
-        let ended = mai.event(|event| event["payload"]["type"] == "run.completed" && event["payload"]["sessionKey"] == fox_session("1")).await;
-        assert_eq!(ended["payload"]["payload"]["content"], "The den is fine.");
+        assert_eq!(ended(&mut mai).await["payload"]["payload"]["content"], "The den is fine.");
         mai.answer(&id).await.unwrap();
         let there = lines(&history(&mut mai, &fox_session("1")).await);
         assert!(there[2].starts_with("user: [From your conversation agent:fox:ws:direct:2]") && there[2].ends_with("how is the den?"), "{there:?}");

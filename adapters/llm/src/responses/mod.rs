@@ -6,7 +6,7 @@ mod stream;
 use crate::{
     chat::{self, Call, Decoder, Reported},
     models,
-    retry::{RetryPolicy, is_retryable},
+    retry::RetryPolicy,
     transport::{Failure, Transport},
 };
 use async_trait::async_trait;
@@ -85,7 +85,7 @@ impl Provider for ChatGpt {
         };
         let first = self.ask_quota().await;
         Some(match first {
-            Err(error) if is_retryable(&error) => {
+            Err(error) if error.may_pass() => {
                 tokio::time::sleep(policy.pause(1, error.retry_after, rand::random::<f64>())).await;
                 self.ask_quota().await
             }

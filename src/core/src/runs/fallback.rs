@@ -191,7 +191,7 @@ impl Provider for WithFallbacks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use goclaw_ports::llm::{ChatResponse, LlmErrorKind};
+    use goclaw_ports::llm::LlmErrorKind;
     use rstest::rstest;
     use serde_json::json;
     use std::sync::Mutex;
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn done() -> std::result::Result<ChatEvent, LlmError> {
-        Ok(ChatEvent::Done(Box::new(ChatResponse::default())))
+        Ok(ChatEvent::Done(Box::default()))
     }
 
     fn over(first: &Arc<Scripted>, others: &[&Arc<Scripted>]) -> Arc<dyn Provider> {

@@ -80,7 +80,7 @@ impl Steps<'_> {
         loop {
             let answer = self.listen(asked.clone()).await;
             match &answer {
-                Err(error) if attempt < self.prepared.request.options.retries && self.spoken.text.is_empty() && error.may_pass() => attempt += 1,
+                Err(error) if attempt < self.prepared.request.options.retries && self.spoken.text.is_empty() && worth_another_try(error) => attempt += 1,
                 _ => return answer,
             }
             tokio::time::sleep(PAUSE * attempt).await;
@@ -156,4 +156,9 @@ impl Steps<'_> {
 fn max_tokens(settings: &Settings, own: Option<&Value>) -> u32 {
     let own = own.and_then(Value::as_u64).and_then(|tokens| u32::try_from(tokens).ok()).filter(|tokens| *tokens > 0);
     own.unwrap_or(settings.agents.max_tokens)
+}
+
+/// Whether the same question may be answered later. More than the provider tried again by itself: a garbled answer, for one.
+fn worth_another_try(error: &LlmError) -> bool {
+    matches!(error.kind, LlmErrorKind::Timeout | LlmErrorKind::RateLimit | LlmErrorKind::Overloaded | LlmErrorKind::Other)
 }
