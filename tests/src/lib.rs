@@ -6,6 +6,7 @@ pub mod database;
 pub mod fake_llm;
 pub mod fixtures;
 pub mod http;
+pub mod redis;
 pub mod server;
 pub mod sse;
 pub mod ws;

@@ -118,6 +118,8 @@ pub struct Parts {
     pub bus: Arc<dyn EventBus>,
     /// Counts requests.
     pub limiter: Arc<dyn RateLimiter>,
+    /// Servers that help and are not needed.
+    pub services: Vec<Arc<dyn platform::Service>>,
     /// Makes providers.
     pub factory: Arc<dyn ProviderFactory>,
     /// Where people sign in to their accounts.
@@ -242,6 +244,7 @@ impl Core {
             ids,
             bus,
             limiter,
+            services,
             factory,
             authorization,
             return_place,
@@ -433,6 +436,7 @@ impl Core {
         let chat = Chat { engine, agents: agents.clone(), sessions: sessions.clone(), runs: runs.clone(), rate: rate.clone(), ids: ids.clone() };
         let platform = Platform {
             stores: stores.clone(),
+            services,
             settings: settings.clone(),
             runs: runs.clone(),
             clock: clock.clone(),

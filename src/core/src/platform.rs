@@ -5,6 +5,7 @@ use crate::{
     runs::Runs,
     settings::{Edition, LiveSettings},
 };
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Result,
@@ -16,11 +17,12 @@ use goclaw_ports::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The installation itself.
 pub struct Platform {
     pub(crate) stores: Stores,
+    pub(crate) services: Vec<Arc<dyn Service>>,
     pub(crate) settings: Arc<LiveSettings>,
     pub(crate) runs: Arc<Runs>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -30,6 +32,16 @@ pub struct Platform {
     pub(crate) releases: Arc<dyn Releases>,
 }
 
+/// A server beside the database that helps and is not needed.
+#[async_trait]
+pub trait Service: Send + Sync {
+    /// Its name, for operators.
+    fn name(&self) -> &'static str;
+
+    /// Whether it answers now. Takes no longer than a moment.
+    async fn answers(&self) -> bool;
+}
+
 /// Whether requests can be served.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Readiness {
@@ -37,6 +49,9 @@ pub struct Readiness {
     pub status: &'static str,
     /// `ok` or `error`.
     pub database: &'static str,
+    /// `ok` or `error` for each server that helps and is not needed, by its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<&'static str, &'static str>,
     /// Whether the gateway stops.
     pub draining: bool,
 }
@@ -139,8 +154,12 @@ impl Platform {
 
     /// Whether requests can be served.
     pub async fn ready(&self) -> Readiness {
+        let mut services = BTreeMap::new();
+        for service in &self.services {
+            services.insert(service.name(), if service.answers().await { "ok" } else { "error" });
+        }
         let (database, draining) = (self.database().await, self.runs.draining());
-        Readiness { status: if database == "ok" && !draining { "ok" } else { "unavailable" }, database, draining }
+        Readiness { status: if database == "ok" && !draining { "ok" } else { "unavailable" }, database, services, draining }
     }
 
     /// How the installation is, for a client. `clients` are those that the caller may see.

@@ -62,6 +62,8 @@ pub struct GatewaySettings {
     pub injection_action: InjectionAction,
     /// The proxies whose `X-Forwarded-For` and `X-Real-IP` are believed.
     pub trusted_proxies: Vec<String>,
+    /// Whether requests of a Tailscale network come through a program of this machine, which names the client.
+    pub tailnet: bool,
     /// How messages wait in a conversation.
     pub queue: QueueSettings,
     /// How long WebSocket clients may be silent.

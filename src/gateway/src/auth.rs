@@ -13,6 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use goclaw_core::{
     auth::Credentials,
     caller::{Caller, Locale},
+    settings::GatewaySettings,
 };
 use goclaw_ports::Error;
 use paperclip::{
@@ -79,7 +80,7 @@ pub(crate) async fn authenticate_with(request: &HttpRequest, token: Option<&str>
         },
         tenant: text(headers, TENANT_ID).filter(|tenant| !tenant.is_empty()),
         locale: locale(headers),
-        ip: client_ip(request, &gateway.core.settings.get().gateway.trusted_proxies),
+        ip: client_ip(request, &gateway.core.settings.get().gateway),
     };
     gateway.core.auth.http(credentials).await.map(Who)
 }
@@ -95,11 +96,12 @@ pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// The address of the client. Headers of a proxy count only if the operator trusts the proxy.
-pub(crate) fn client_ip(request: &HttpRequest, trusted_proxies: &[String]) -> Option<IpAddr> {
+pub(crate) fn client_ip(request: &HttpRequest, settings: &GatewaySettings) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
     let headers = request.headers();
-    let forwarded = headers.get_all("X-Forwarded-For").filter_map(|value| value.to_str().ok());
-    Some(address::client(peer, text(headers, "X-Real-IP"), forwarded, trusted_proxies))
+    let forwarded = || headers.get_all("X-Forwarded-For").filter_map(|value| value.to_str().ok());
+    let in_tailnet = || settings.tailnet.then(|| address::in_tailnet(peer, forwarded())).flatten();
+    Some(in_tailnet().unwrap_or_else(|| address::client(peer, text(headers, "X-Real-IP"), forwarded(), &settings.trusted_proxies)))
 }
 
 /// The token of an `Authorization` header: scheme `Bearer` as it is written here, one space.

@@ -3,6 +3,7 @@
 mod accounts;
 mod agents;
 mod api_keys;
+mod archives;
 mod backup;
 mod chat;
 mod claude_hook;
@@ -10,6 +11,8 @@ mod client;
 mod configuration;
 mod doctor;
 mod exit;
+mod files;
+mod heartbeats;
 mod keys;
 mod logs;
 mod migrate;
@@ -20,6 +23,9 @@ mod restore;
 mod sessions;
 mod socket;
 mod tenants;
+mod traces;
+mod tts;
+mod usage;
 
 use crate::{
     config::{Config, environment::Environment},
@@ -71,6 +77,20 @@ enum Command {
     /// Conversations
     #[command(subcommand)]
     Sessions(sessions::Command),
+    /// What agents look after by themselves
+    #[command(subcommand)]
+    Heartbeat(heartbeats::Command),
+    /// What agents made, and what users sent
+    #[command(subcommand)]
+    Files(files::Command),
+    /// What runs did
+    #[command(subcommand)]
+    Traces(traces::Command),
+    /// What runs took
+    Usage(usage::Options),
+    /// Text to speech
+    #[command(subcommand)]
+    Tts(tts::Command),
     /// Browsers and people who ask to be let in
     #[command(subcommand)]
     Pairing(pairing::Command),
@@ -142,6 +162,10 @@ enum AgentCommand {
     },
     /// Chat with an agent; the gateway must run
     Chat(chat::Options),
+    /// Write an agent into an archive
+    Export(archives::ExportOptions),
+    /// Make an agent from an archive
+    Import(archives::ImportOptions),
 }
 
 /// Runs the command line. The exit codes are those of [`exit`].
@@ -171,9 +195,16 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Some(Command::Agent(AgentCommand::Add(new))) => block_on(agents::add(&config()?, new))?,
         Some(Command::Agent(AgentCommand::Delete { id, force, json })) => block_on(agents::delete(&config()?, &id, force, json))?,
         Some(Command::Agent(AgentCommand::Chat(options))) => block_on(chat::run(&config()?, options))?,
+        Some(Command::Agent(AgentCommand::Export(options))) => block_on(archives::export(&config()?, options))?,
+        Some(Command::Agent(AgentCommand::Import(options))) => block_on(archives::import(&config()?, options))?,
         Some(Command::Models(configuration::List::List { json })) => configuration::models(&config()?, json)?,
         Some(Command::Channels(configuration::List::List { json })) => configuration::channels(&config()?, json)?,
         Some(Command::Sessions(command)) => block_on(sessions::run(&config()?, command))?,
+        Some(Command::Heartbeat(command)) => block_on(heartbeats::run(&config()?, command))?,
+        Some(Command::Files(command)) => block_on(files::run(&config()?, command))?,
+        Some(Command::Traces(command)) => block_on(traces::run(&config()?, command))?,
+        Some(Command::Usage(options)) => block_on(usage::run(&config()?, options))?,
+        Some(Command::Tts(command)) => block_on(tts::run(&config()?, command))?,
         Some(Command::Pairing(command)) => block_on(pairing::run(&config()?, command))?,
         Some(Command::ApiKeys(command)) => block_on(api_keys::run(&config()?, command))?,
         Some(Command::Auth(command)) => block_on(accounts::run(&config()?, command))?,

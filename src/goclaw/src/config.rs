@@ -7,13 +7,13 @@ pub mod edition;
 pub mod environment;
 pub mod first_start;
 pub mod live;
+mod neighbours;
 mod overlay;
 mod schema;
 mod secrets;
 mod settings;
 mod speech;
 mod system_keys;
-mod telemetry;
 pub mod watch;
 
 use edition::{EditionName, Storage};
@@ -273,6 +273,10 @@ impl Config {
         let dormant = document::dormant(&self.document);
         if !dormant.is_empty() {
             warnings.push(format!("this version does not use these parts of {}: {}", self.path.display(), dormant.join(", ")));
+        }
+        if self.has_idle_auth_key() {
+            let advice = "set GOCLAW_TSNET_AUTH_KEY, or have config.patch put it into the secret store";
+            warnings.push(format!("tailscale.auth_key in {} does not count: {advice}", self.path.display()));
         }
         let unused: Vec<_> = self.environment.unused().collect();
         if !unused.is_empty() {

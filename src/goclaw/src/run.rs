@@ -4,6 +4,7 @@ mod assemble;
 mod programs;
 mod releases;
 mod serve;
+mod services;
 mod storage;
 
 pub use crate::config::live::place;

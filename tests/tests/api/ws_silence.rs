@@ -106,6 +106,41 @@ on_both_editions! {
         raw.call("health", &json!({})).await;
     }
 
+    async fn a_client_that_reads_nothing_is_sent_away_and_misses_no_answer_in_between(edition) {
+        let server = Server::start(edition).await;
+        let mut raw = Raw::connected(&server).await;
+        let closed = async || server.anonymous().get("/metrics").await.text().contains("goclaw_ws_slow_client_closes_total 1");
+        let mut sent = 0;
+        while !closed().await {
+            assert!(sent < 20_000, "{sent} answers wait");
+            for _ in 0..100 {
+                sent += 1;
+                raw.send(TEXT, json!({"type": "req", "id": sent.to_string(), "method": "config.get"}).to_string().as_bytes()).await;
+            }
+        }
+        let mut answered = 0;
+        loop {
+            let (kind, data) = raw.frame().await;
+            match kind {
+                TEXT => {
+                    let frame: Value = serde_json::from_slice(&data).unwrap();
+                    if frame["type"] == "res" {
+                        answered += 1;
+                        assert_eq!(frame["id"], answered.to_string());
+                    }
+                }
+                CLOSE => {
+                    assert!(data.is_empty() || data[..2] == 1013u16.to_be_bytes(), "{data:?}");
+                    break;
+                }
+                _ => {}
+            }
+        }
+        assert!((1..sent).contains(&answered), "{answered} of {sent}");
+        // The others are served as before.
+        server.owner_socket().await.call("status", &json!({})).await.unwrap();
+    }
+
     async fn who_does_not_say_who_it_is_is_cut_off_for_all_its_answers(edition) {
         let server = with_times(edition, 100, 400).await;
         let mut raw = Raw::open(&server).await;

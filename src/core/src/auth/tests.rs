@@ -237,6 +237,7 @@ fn settings(token: Option<&str>) -> Settings {
             rate_limit_rpm: 0,
             injection_action: InjectionAction::Off,
             trusted_proxies: vec![],
+            tailnet: false,
             queue: Default::default(),
             sockets: Default::default(),
         },

@@ -196,6 +196,7 @@ mod tests {
                 rate_limit_rpm: 20,
                 injection_action: InjectionAction::Warn,
                 trusted_proxies: vec![],
+                tailnet: false,
                 queue: Default::default(),
                 sockets: Default::default(),
             },

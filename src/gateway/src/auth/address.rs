@@ -27,6 +27,20 @@ pub(super) fn client<'a>(peer: IpAddr, real_ip: Option<&str>, forwarded_for: imp
     client
 }
 
+/// The addresses of machines in Tailscale networks.
+const TAILNET: [&str; 2] = ["100.64.0.0/10", "fd7a:115c:a1e0::/48"];
+
+/// The address of a client in the machine's Tailscale network, if the program that is in it passed the request on. It writes the
+/// list anew, so that the last entry is its own. Another program of this machine can write one as well, and so choose among
+/// addresses; it can do so among those of loopback anyway.
+pub(super) fn in_tailnet<'a>(peer: IpAddr, forwarded_for: impl Iterator<Item = &'a str>) -> Option<IpAddr> {
+    if !peer.to_canonical().is_loopback() {
+        return None;
+    }
+    let client = parse(forwarded_for.flat_map(|value| value.split(',')).last()?)?;
+    TAILNET.iter().any(|network| contains(network, client)).then_some(client)
+}
+
 fn parse(text: &str) -> Option<IpAddr> {
     text.trim().parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
@@ -81,6 +95,17 @@ mod tests {
     fn a_list_of_nonsense_names_the_last_known_hop() {
         assert_eq!(client_of("10.0.0.2", None, &["unknown, 10.0.0.1"], &["10.0.0.0/24"]), "10.0.0.1");
         assert_eq!(client_of("10.0.0.2", None, &[], &["10.0.0.0/24"]), "10.0.0.2");
+    }
+
+    #[test]
+    fn a_client_in_the_tailnet_is_named_by_the_program_that_is_in_it() {
+        let named = |peer: &str, forwarded: &[&str]| in_tailnet(peer.parse().unwrap(), forwarded.iter().copied()).map(|ip| ip.to_string());
+        assert_eq!(named("127.0.0.1", &["100.101.102.103"]).as_deref(), Some("100.101.102.103"));
+        assert_eq!(named("::1", &["127.0.0.1", "10.0.0.1, fd7a:115c:a1e0::5"]).as_deref(), Some("fd7a:115c:a1e0::5"));
+        assert_eq!(named("203.0.113.9", &["100.101.102.103"]), None, "it is on this machine");
+        for forwarded in [&["127.0.0.1"][..], &["10.0.0.1"], &["100.128.0.1"], &["100.101.102.103, unknown"], &[]] {
+            assert_eq!(named("127.0.0.1", forwarded), None, "{forwarded:?}");
+        }
     }
 
     #[test]

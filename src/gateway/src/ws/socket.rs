@@ -41,7 +41,7 @@ pub(crate) fn service() -> actix_web::Resource {
 async fn upgrade(request: HttpRequest, body: web::Payload, gateway: web::Data<Gateway>) -> Result<HttpResponse, ApiError> {
     let settings = gateway.core.settings.get();
     check_upgrade(request.headers())?;
-    let ip = client_ip(&request, &settings.gateway.trusted_proxies);
+    let ip = client_ip(&request, &settings.gateway);
     let origin = text(request.headers(), header::ORIGIN.as_str());
     if !is_allowed(origin, &settings.gateway.allowed_origins) {
         tracing::warn!(origin, ?ip, "security.cors_rejected");

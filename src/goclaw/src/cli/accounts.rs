@@ -4,6 +4,7 @@ use super::{client::Gateway, print};
 use crate::config::Config;
 use anyhow::Result;
 use reqwest::Method;
+use serde_json::json;
 
 /// The account that is meant where none is named.
 const USUAL: &str = "openai-codex";
@@ -13,6 +14,14 @@ const USUAL: &str = "openai-codex";
 pub enum Command {
     /// Say whether the gateway is signed in
     Status(Account),
+    /// Sign in with a browser
+    Login {
+        #[command(flatten)]
+        account: Account,
+        /// Where the browser was sent to, if it could not get there: ends the sign-in
+        #[arg(long, value_name = "URL")]
+        callback: Option<String>,
+    },
     /// Sign out, and delete the account's provider
     Logout(Account),
 }
@@ -57,9 +66,25 @@ pub async fn run(config: &Config, command: Command) -> Result<()> {
                 (false, Some(why)) => format!("{name}: not signed in ({})", print::shown(why)),
             })
         }
+        Command::Login { account, callback } => login(&gateway, account, callback).await,
         Command::Logout(account) => {
             let done = gateway.expect(Method::POST, &account.path("logout"), None).await?;
             if account.json { print::json(&done) } else { print::line(&format!("{}: signed out", print::shown(account.name()))) }
         }
     }
+}
+
+async fn login(gateway: &Gateway, account: Account, callback: Option<String>) -> Result<()> {
+    let name = print::shown(account.name());
+    if let Some(url) = callback {
+        let done = gateway.expect(Method::POST, &account.path("callback"), Some(&json!({"redirect_url": url}))).await?;
+        return if account.json { print::json(&done) } else { print::line(&format!("{name}: signed in")) };
+    }
+    let begun = gateway.expect(Method::POST, &account.path("start"), Some(&json!({}))).await?;
+    if account.json {
+        return print::json(&begun);
+    }
+    let Some(url) = begun["auth_url"].as_str() else { return print::line(&format!("{name}: signed in already")) };
+    eprintln!("Open this in a browser. If it cannot get back to the gateway, say `goclaw auth login {name} --callback` and where it was sent to:");
+    print::line(&print::shown(url))
 }

@@ -6,6 +6,7 @@ use inquire::Confirm;
 use serde::Serialize;
 use std::{
     io::{self, ErrorKind, IsTerminal, Write},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -47,6 +48,14 @@ pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]], empty: &str)
         line(cells.join("  ").trim_end())?;
     }
     Ok(())
+}
+
+/// Says that a file was written.
+///
+/// # Errors
+/// As [`line`].
+pub fn written(file: &Path, size: u64, as_json: bool) -> Result<()> {
+    if as_json { json(&serde_json::json!({"file": file, "bytes": size})) } else { line(&format!("wrote {} ({})", file.display(), bytes(size))) }
 }
 
 /// A value that others chose, without what would steer the terminal.

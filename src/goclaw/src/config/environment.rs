@@ -26,6 +26,7 @@ const KNOWN: &[&str] = &[
     "GOCLAW_DATA_DIR",
     "GOCLAW_WORKSPACE",
     "GOCLAW_POSTGRES_DSN",
+    "GOCLAW_REDIS_DSN",
     "GOCLAW_STORAGE_BACKEND",
     "GOCLAW_SQLITE_PATH",
     "GOCLAW_LANE_MAIN",
@@ -37,6 +38,9 @@ const KNOWN: &[&str] = &[
     "GOCLAW_OPENAI_BASE_URL",
     "GOCLAW_OLLAMA_CLOUD_API_BASE",
     "GOCLAW_OLLAMA_HOST",
+    "GOCLAW_OAUTH_AUTHORIZE_URL",
+    "GOCLAW_OAUTH_TOKEN_URL",
+    "GOCLAW_OAUTH_CALLBACK_PORT",
     "GOCLAW_CLAUDE_CLI_PATH",
     "GOCLAW_CLAUDE_CLI_MODEL",
     "GOCLAW_CLAUDE_CLI_WORK_DIR",
@@ -49,6 +53,9 @@ const KNOWN: &[&str] = &[
     "GOCLAW_TELEMETRY_ENDPOINT",
     "GOCLAW_TELEMETRY_PROTOCOL",
     "GOCLAW_TELEMETRY_SERVICE_NAME",
+    "GOCLAW_TSNET_HOSTNAME",
+    "GOCLAW_TSNET_AUTH_KEY",
+    "GOCLAW_TSNET_DIR",
 ];
 
 /// A snapshot of the environment.
@@ -142,6 +149,17 @@ mod tests {
         assert_eq!(environment.path("~"), PathBuf::from("/home/ana"));
         assert_eq!(environment.path("/srv/~x"), PathBuf::from("/srv/~x"));
         assert!(environment.path("relative").is_absolute());
+    }
+
+    #[test]
+    fn documented_variables_do_something() {
+        let documents =
+            [include_str!("../../../../docs/configuration.md"), include_str!("../../../../docs/operations.md"), include_str!("../../../../README.md")];
+        let text = documents.concat();
+        let names = text.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).filter(|word| word.starts_with("GOCLAW_") && !word.ends_with('_'));
+        let environment = Environment { variables: names.map(|name| (name.to_owned(), "x".to_owned())).collect() };
+        assert!(environment.variables.len() > 40, "{:?}", environment.variables.keys());
+        assert_eq!(environment.unused().collect::<Vec<_>>(), Vec::<&str>::new());
     }
 
     #[test]

@@ -30,6 +30,7 @@ const AT_THE_NEXT_START: &[&str] = &[
     "gateway.host",
     "gateway.port",
     "logging",
+    "tailscale",
     "telemetry",
     "updates",
     "providers.chatgpt_oauth",
@@ -267,6 +268,7 @@ impl LiveConfiguration {
         let running = self.followers.settings.get();
         settings.edition.name.clone_from(&running.edition.name);
         settings.data_dir = running.data_dir.clone();
+        settings.gateway.tailnet = running.gateway.tailnet;
         settings.agents.workspace = running.agents.workspace.clone();
         self.followers.settings.set(settings);
         *self.followers.web_fetch.write().unwrap_or_else(PoisonError::into_inner) = next.web_fetch();

@@ -62,6 +62,7 @@ impl Config {
                 Some(InjectionWord::Block) => InjectionAction::Block,
             },
             trusted_proxies: self.file.security.trusted_proxies.to_vec(),
+            tailnet: self.tailscale().is_some(),
             queue: self.queue(),
             sockets: SocketTimes {
                 ping: millis(gateway.ws_ping_interval_ms).unwrap_or(SocketTimes::default().ping),

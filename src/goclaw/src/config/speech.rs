@@ -2,6 +2,7 @@
 
 use super::{
     Config,
+    neighbours::FOR_PROGRAMS,
     schema::{
         services::{TtsAuto, TtsMode, TtsProvider},
         values::Secret,
@@ -13,27 +14,6 @@ use goclaw_ports::speech::SpeechService;
 use goclaw_speech::{EdgeConfig, ServiceConfig, SpeechConfig};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
-
-/// What a program on this machine may see of the environment: where programs and certificates are, the way out, the language.
-const FOR_PROGRAMS: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TMPDIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-];
 
 impl Config {
     /// How text to speech is set up.

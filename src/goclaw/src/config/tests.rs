@@ -236,3 +236,22 @@ fn the_example_files_can_be_used() {
         assert!(!config.settings().gateway.owner_ids.is_empty(), "{name}");
     }
 }
+
+#[test]
+fn a_key_for_a_tailscale_network_counts_unless_it_is_in_the_file() {
+    let home = Home::with(r#"{ tailscale: { hostname: " fox ", state_dir: "~/state", auth_key: "key-of-the-file" } }"#);
+    let mut config = home.load([]);
+    let options = config.tailscale().unwrap();
+    assert_eq!((options.hostname.as_str(), options.state_dir, options.auth_key.is_none()), ("fox", home.path("state"), true));
+    let warnings = config.warnings().join("\n");
+    assert!(warnings.contains("GOCLAW_TSNET_AUTH_KEY") && !warnings.contains("key-of-the-file"), "{warnings}");
+
+    let key = |config: &Config| config.tailscale().unwrap().auth_key.unwrap().expose_secret().to_owned();
+    let stored = HashMap::from([("tailscale.auth_key".to_owned(), SecretString::from("key-of-the-store"))]);
+    config.overlay_secrets(&stored).unwrap();
+    assert_eq!(key(&config), "key-of-the-store");
+    let mut config = home.load([("GOCLAW_TSNET_AUTH_KEY", "key-of-the-environment"), ("GOCLAW_TSNET_HOSTNAME", "owl")]);
+    config.overlay_secrets(&stored).unwrap();
+    assert_eq!((key(&config).as_str(), config.tailscale().unwrap().hostname.as_str()), ("key-of-the-environment", "owl"));
+    assert!(Home::with("").load([]).tailscale().is_none());
+}

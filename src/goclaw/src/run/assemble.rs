@@ -4,6 +4,7 @@ use super::{
     place,
     programs::{self, Factories, Login, Machine},
     releases::ReleaseCheck,
+    services,
     storage::{Opened, open_all, plain},
 };
 use crate::config::{
@@ -94,6 +95,7 @@ pub async fn assemble(config: &mut Config, logs: Arc<dyn Logs>) -> Result<Assemb
 
 async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Result<Assembled> {
     let Opened { stores, relay, limiter } = opened;
+    let (limiter, services) = services::start(config, limiter).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let sealer = unseal(config, &stores, &*clock).await?;
     let token = config.settle_token()?;
@@ -130,6 +132,7 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
         ids: Arc::new(SystemIds),
         bus,
         limiter,
+        services,
         factory,
         authorization,
         return_place,

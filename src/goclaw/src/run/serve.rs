@@ -5,8 +5,12 @@ use crate::config::{Config, edition::EditionName, first_start::TokenSource, watc
 use anyhow::{Context, Result};
 use goclaw_gateway::{ServeOptions, bind};
 use goclaw_ports::logs::Logs;
+use goclaw_tailscale::{Programs, Tailnet};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 /// How long a stop may take in all, before the process goes whatever is left.
@@ -52,17 +56,25 @@ pub fn serve(mut config: Config, logs: Arc<dyn Logs>) -> Result<()> {
         grace: GRACE,
     };
     let address = format!("{}:{}", config.host(), config.port());
+    let mut tailnet = None;
     let served = actix_web::rt::System::new().block_on(async {
         let bound = bind(core, options).with_context(|| format!("cannot listen on {address}"))?;
         if matches!(assembled.token, TokenSource::None) && !bound.addr().is_some_and(|address| address.ip().is_loopback()) {
             anyhow::bail!("no gateway token is set, and other machines can reach {address}: set GOCLAW_GATEWAY_TOKEN, or GOCLAW_HOST=127.0.0.1");
         }
+        if matches!(assembled.token, TokenSource::None) && config.tailscale().is_some() {
+            anyhow::bail!("no gateway token is set, and tailscale.hostname lets other machines in: set GOCLAW_GATEWAY_TOKEN");
+        }
+        tailnet = join_tailnet(&config, bound.addr(), runtime.handle());
         announce(&config, &assembled.token, bound.addr().context("the listener has no address")?);
         bound.run().await.context("the gateway stopped")
     });
 
     shutdown.cancel();
     runtime.block_on(async {
+        if let Some(tailnet) = tailnet {
+            tailnet.stop().await;
+        }
         if let Err(error) = stopping.await {
             tracing::error!(%error, "stopping failed");
         }
@@ -76,6 +88,23 @@ pub fn serve(mut config: Config, logs: Arc<dyn Logs>) -> Result<()> {
     tracing::info!("stopped");
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// The second way in, through a Tailscale network. Whatever is wrong with it, the first one stays open.
+fn join_tailnet(config: &Config, address: Option<SocketAddr>, runtime: &Handle) -> Option<Tailnet> {
+    let options = config.tailscale()?;
+    let address = address?;
+    if !(address.is_ipv4() && (address.ip().is_loopback() || address.ip().is_unspecified())) {
+        tracing::warn!(%address, "the gateway is not in the tailnet: Tailscale's program reaches it at 127.0.0.1 only; set gateway.host to 127.0.0.1 or 0.0.0.0");
+        return None;
+    }
+    match Programs::find(&config.search_path()) {
+        Ok(programs) => Some(Tailnet::start(options, programs, address.port(), runtime)),
+        Err(trouble) => {
+            tracing::warn!(error = %trouble, "the gateway is not in the tailnet");
+            None
+        }
+    }
 }
 
 /// The first signal asks for the end; the second, or a stop that takes too long, is the end.

@@ -35,6 +35,8 @@ pub async fn all(config: &Config) -> Vec<Check> {
     let (database, stored) = database(config).await;
     checks.extend(database);
     checks.extend(backup_program(config).await);
+    checks.extend(redis(config).await);
+    checks.extend(tailscale(config));
     checks.push(configured_providers(config));
     let (gateway, served) = gateway(config).await;
     checks.extend(gateway);
@@ -218,6 +220,23 @@ async fn postgres(config: &Config, dsn: &SecretString) -> (Vec<Check>, Vec<Check
         }
         Err(error) => (vec![Check::failed("database", plain(error).to_string())], vec![]),
     }
+}
+
+/// The server that gateways count requests with.
+async fn redis(config: &Config) -> Option<Check> {
+    Some(match goclaw_redis::check(&config.redis()?).await {
+        Ok(()) => Check::ok("redis", "reachable; it counts requests"),
+        Err(why) => Check::warning("redis", format!("GOCLAW_REDIS_DSN: {why}; requests are counted without it")),
+    })
+}
+
+/// The programs that the gateway needs to be in a Tailscale network.
+fn tailscale(config: &Config) -> Option<Check> {
+    let options = config.tailscale()?;
+    Some(match goclaw_tailscale::Programs::find(&config.search_path()) {
+        Err(trouble) => Check::warning("tailscale", trouble.to_string()),
+        Ok(programs) => Check::ok("tailscale", format!("{} with {}", options.hostname, programs.daemon().display())),
+    })
 }
 
 fn configured_providers(config: &Config) -> Check {
