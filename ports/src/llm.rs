@@ -131,6 +131,8 @@ pub struct ChatResponse {
     pub finish_reason: FinishReason,
     /// What it took; `None` if the provider did not say.
     pub usage: Option<Usage>,
+    /// What it cost in US dollars, if the provider says so.
+    pub cost: Option<f64>,
     /// The provider's own content blocks, if they must go back unchanged in the next turn.
     pub raw: Option<Value>,
 }

@@ -72,6 +72,9 @@ messages! {
     user_id_header() = "error-user-id-header", "a user ID is required: send X-GoClaw-User-Id";
     user_id_required() = "error-user-id-required", "a user ID is required: send user_id with connect";
     rate_limit() = "error-rate-limit", "too many requests, slow down";
+    quota_hour(used, limit) = "error-quota-hour", "your quota is used up: {used} of {limit} requests within an hour";
+    quota_day(used, limit) = "error-quota-day", "your quota is used up: {used} of {limit} requests within a day";
+    quota_week(used, limit) = "error-quota-week", "your quota is used up: {used} of {limit} requests within a week";
     no_user_message() = "error-no-user-message", "messages hold no user message with text";
     messages_required() = "error-messages-required", "messages must hold at least one message";
     from_and_to_required() = "error-from-and-to-required", "from and to are required";

@@ -194,7 +194,7 @@ pub struct CostRow {
     pub total_input_tokens: i64,
     /// Written by models.
     pub total_output_tokens: i64,
-    /// How many runs.
+    /// How many runs users started.
     pub trace_count: i64,
 }
 
@@ -278,7 +278,7 @@ pub trait TraceStore: Send + Sync {
     /// The traces that match, newest first, and how many there are in all.
     async fn list(&self, tenant: TenantId, filter: &TraceFilter) -> Result<(Vec<Trace>, i64)>;
 
-    /// What the runs that match cost, by agent, the dearest first. A run that another run started counts as one of its own.
+    /// What the runs that match cost, by agent, the dearest first. Runs that another run started cost as well, but are not counted.
     async fn costs(&self, tenant: TenantId, filter: &CostFilter) -> Result<Vec<CostRow>>;
 
     /// The newest calls of models that match, the newest first. Those of runs that another run started are left out.
@@ -287,11 +287,15 @@ pub trait TraceStore: Send + Sync {
     /// Moves the end of these traces' leases, and answers with those that run still: the others have ended, or were given up.
     async fn all_tenants_renew_leases(&self, ids: &[TraceId], until: DateTime<Utc>) -> Result<Vec<TraceId>>;
 
+    /// Traces made before then may be gone. `None` if all are there.
+    async fn all_tenants_kept_from(&self) -> Result<Option<DateTime<Utc>>>;
+
     /// Marks every running trace whose lease ended before `leased_before` as failed, with this text, and its running spans with it;
     /// for `None` every one, whatever its lease. Answers with the runs. Of several callers at once, one gets each.
     async fn all_tenants_fail_running(&self, leased_before: Option<DateTime<Utc>>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>>;
 
-    /// Deletes at most `limit` traces made before `before`, with their spans. Answers with how many it deleted.
+    /// Deletes at most `limit` traces made before `before` (a whole hour that [`crate::usage::UsageStore::all_tenants_counted_until`] does not
+    /// lie before), with their spans, and notes that the older ones may be gone. Answers with how many it deleted.
     async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64>;
 }
 

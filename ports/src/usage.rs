@@ -95,6 +95,12 @@ impl UsageFilter {
     pub fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
         Self { from, to, agent_id: None, provider: None, model: None, channel: None }
     }
+
+    /// Whether everything of these hours matches.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.agent_id.is_none() && self.provider.is_none() && self.model.is_none() && self.channel.is_none()
+    }
 }
 
 /// What usage is broken down by.
@@ -154,6 +160,19 @@ pub struct AgentUsage {
     pub sessions: i64,
 }
 
+/// How many runs a user has started lately; those whose traces are gone do not count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserRequests {
+    /// Who; "" is nobody in particular.
+    pub user_id: String,
+    /// In the last hour.
+    pub hour: i64,
+    /// In the last 24 hours.
+    pub day: i64,
+    /// In the last seven days.
+    pub week: i64,
+}
+
 /// Counts usage and keeps it. Every method but `all_tenants_…` sees only what is `tenant`'s. Hours that are not counted yet, or have runs
 /// under way, are read from the traces.
 #[async_trait]
@@ -168,11 +187,18 @@ pub trait UsageStore: Send + Sync {
     /// How many users have started runs since then.
     async fn users_since(&self, tenant: TenantId, since: DateTime<Utc>) -> Result<i64>;
 
+    /// What users have asked in the hour, day and week before `now`: of `user` ("" for runs of nobody), or of at most `limit` known users,
+    /// those with the most first. Users who asked nothing are left out.
+    async fn requests(&self, tenant: TenantId, user: Option<&str>, now: DateTime<Utc>, limit: i64) -> Result<Vec<UserRequests>>;
+
     /// The conversations that match, last updated first, and how many there are in all.
     async fn sessions(&self, tenant: TenantId, filter: &SessionUsageFilter) -> Result<(Vec<SessionUsage>, i64)>;
 
     /// What conversations took, by agent key; of one user's only, if one is given.
     async fn sessions_by_agent(&self, tenant: TenantId, user: Option<&str>) -> Result<Vec<AgentUsage>>;
+
+    /// Hours before this one are counted for good, so that their traces are not needed any more. `None` if there are none.
+    async fn all_tenants_counted_until(&self) -> Result<Option<DateTime<Utc>>>;
 
     /// Counts one more hour from the traces of all tenants, and answers with it; `None` if there is none left. Due are, oldest first: hours that
     /// were counted before `now` while runs of theirs went on, then hours that ended at least five minutes before `now`. Hours in

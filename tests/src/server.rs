@@ -134,6 +134,8 @@ impl Setup {
             "agents": {"defaults": {"provider": "openai", "model": "stub", "onboarding": false}},
             "gateway": {"rate_limit_rpm": 0},
             "tools": {"rate_limit_per_hour": 0},
+            // The fixtures are old.
+            "telemetry": {"trace_days": 0},
         });
         Self { llm, place: Place { dir, database, borrowed: false }, environment, config, seeded: None }
     }

@@ -12,6 +12,8 @@ mod openai;
 mod responses;
 mod retry;
 mod schema;
+#[cfg(test)]
+mod splits;
 mod sse;
 mod text;
 mod transport;

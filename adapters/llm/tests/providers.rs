@@ -145,6 +145,72 @@ async fn each_dialect_sends_its_headers_to_its_path() {
     }
 }
 
+/// Every type that this crate speaks with a key, and the path of its calls.
+const TYPES: [(&str, &str); 19] = [
+    ("anthropic_native", "/v1/messages"),
+    ("openai_compat", "/v1/chat/completions"),
+    ("openrouter", "/v1/chat/completions"),
+    ("groq", "/v1/chat/completions"),
+    ("deepseek", "/v1/chat/completions"),
+    ("gemini_native", "/v1/chat/completions"),
+    ("mistral", "/v1/chat/completions"),
+    ("xai", "/v1/chat/completions"),
+    ("minimax_native", "/v1/text/chatcompletion_v2"),
+    ("cohere", "/v1/chat/completions"),
+    ("perplexity", "/v1/chat/completions"),
+    ("dashscope", "/v1/chat/completions"),
+    ("bailian", "/v1/chat/completions"),
+    ("zai", "/v1/chat/completions"),
+    ("zai_coding", "/v1/chat/completions"),
+    ("ollama", "/v1/chat/completions"),
+    ("ollama_cloud", "/v1/chat/completions"),
+    ("novita", "/v1/chat/completions"),
+    ("yescale", "/v1/chat/completions"),
+];
+
+#[tokio::test]
+async fn each_type_sends_the_body_of_its_dialect() {
+    let mut bodies = serde_json::Map::new();
+    for (kind, path) in TYPES {
+        let ok = if kind == "anthropic_native" { ANTHROPIC_OK } else { OPENAI_OK };
+        let mut upstream = Upstream::start(vec![answer(200, "", ok)]).await;
+        // Without a model the provider's default stands in.
+        let request = ChatRequest { tools: vec![weather()], ..ask("", false) };
+        run(&provider(kind, &upstream), request).await.1.unwrap();
+        let seen = upstream.request().await;
+        assert!(seen.head.starts_with(&format!("POST {path} ")), "{kind}: {}", seen.head);
+        assert_eq!(seen.body["model"], "default-model", "{kind}");
+        bodies.insert(kind.to_owned(), seen.body);
+    }
+    insta::assert_json_snapshot!("types", bodies);
+}
+
+#[tokio::test]
+async fn each_dialect_says_when_its_upstream_is_busy_silent_or_left() {
+    let piece = r#"{"choices":[{"delta":{"content":"x"}}]}"#;
+    let block = [
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}"#,
+    ];
+    for (kind, begun) in [("openai_compat", vec![piece]), ("anthropic_native", block.to_vec()), ("dashscope", vec![piece])] {
+        for (status, headers) in [(429, ""), (429, "retry-after: 1\r\n"), (500, ""), (502, ""), (503, "retry-after: 1\r\n"), (504, "")] {
+            let ok = if kind == "anthropic_native" { ANTHROPIC_OK } else { OPENAI_OK };
+            let mut upstream = Upstream::start(vec![answer(status, headers, "busy"), answer(200, "", ok)]).await;
+            let (events, response) = run(&provider(kind, &upstream), ask("m", false)).await;
+            assert_eq!((response.unwrap().content.as_str(), events.len(), upstream.more()), ("Hi", 1, 2), "{kind} {status} {headers}");
+        }
+        let upstream = Upstream::start(vec![stalled(&begun)]).await;
+        let impatient = providers(Duration::from_millis(100)).build(spec(kind, &upstream.base)).unwrap();
+        let (events, response) = run(&impatient, ask("m", true)).await;
+        assert_eq!((events, response.unwrap_err().kind), (vec![ChatEvent::Text("x".into())], LlmErrorKind::Timeout), "{kind}");
+        let mut upstream = Upstream::start(vec![stalled(&begun)]).await;
+        let mut stream = provider(kind, &upstream).chat(ask("m", true));
+        assert_eq!(stream.next().await.unwrap().unwrap(), ChatEvent::Text("x".into()));
+        drop(stream);
+        tokio::time::timeout(Duration::from_secs(10), upstream.client_gone()).await.expect("the connection must be closed at once");
+    }
+}
+
 #[tokio::test]
 async fn an_openai_stream_gives_text_thought_calls_and_usage() {
     let upstream = Upstream::start(vec![stream(&[

@@ -70,9 +70,15 @@ const FAIL_RUNNING: &str = "\
 const PRUNE: &str = "\
     delete from traces where id in (select id from traces where created_at < $1 order by created_at limit $2 for update skip locked)";
 
+const NOTE_PRUNING: &str = "\
+    insert into trace_retention (kept_from) values ($1) \
+    on conflict (only_row) do update set kept_from = excluded.kept_from where trace_retention.kept_from < excluded.kept_from";
+
+const KEPT_FROM: &str = "select max(kept_from) as kept_from from trace_retention";
+
 const COSTS: &str = "\
     select agent_id, sum(total_cost) as cost, sum(total_input_tokens)::bigint as input, sum(total_output_tokens)::bigint as output, \
-        count(*) as traces \
+        count(*) filter (where parent_trace_id is null) as traces \
     from traces \
     where tenant_id = $1 and ($2::uuid is null or agent_id = $2) and ($3::text is null or user_id = $3) \
         and ($4::timestamptz is null or created_at >= $4) and ($5::timestamptz is null or created_at < $5) \
@@ -87,6 +93,12 @@ const LLM_CALLS: &str = "\
         and (s.provider = any($2) or s.metadata#>>'{chatgpt_oauth_routing,selected_provider}' = any($2) \
             or s.metadata#>>'{chatgpt_oauth_routing,serving_provider}' = any($2)) \
     order by s.start_time desc, s.id desc limit $5";
+
+#[derive(QueryableByName)]
+struct Kept {
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    kept_from: Option<DateTime<Utc>>,
+}
 
 #[derive(QueryableByName)]
 struct Running {
@@ -279,6 +291,13 @@ impl TraceStore for Postgres {
         Ok(running.into_iter().map(|running| TraceId(running.id)).collect())
     }
 
+    async fn all_tenants_kept_from(&self) -> Result<Option<DateTime<Utc>>> {
+        let connection = self.engine().await?;
+        let query = Fixed(sql_query(KEPT_FROM));
+        let kept: Kept = connection.run(query.get_result(&mut connection.pipe())).await?;
+        Ok(kept.kept_from)
+    }
+
     async fn all_tenants_fail_running(&self, leased_before: Option<DateTime<Utc>>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>> {
         let connection = self.engine().await?;
         let query = Fixed(sql_query(FAIL_RUNNING).bind::<Nullable<Timestamptz>, _>(leased_before).bind::<Timestamptz, _>(now).bind::<Text, _>(text(error)));
@@ -287,9 +306,12 @@ impl TraceStore for Postgres {
     }
 
     async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64> {
-        let connection = self.engine().await?;
-        let query = Fixed(sql_query(PRUNE).bind::<Timestamptz, _>(before).bind::<BigInt, _>(limit.max(0)));
-        let pruned = connection.run(query.execute(&mut connection.pipe())).await?;
+        let mut connection = self.engine().await?;
+        let pruning = connection.raw().transaction(async |connection| -> Result<usize, Failure> {
+            Fixed(sql_query(NOTE_PRUNING).bind::<Timestamptz, _>(before)).execute(connection).await?;
+            Ok(Fixed(sql_query(PRUNE).bind::<Timestamptz, _>(before).bind::<BigInt, _>(limit.max(0))).execute(connection).await?)
+        });
+        let pruned = within(pruning).await?;
         Ok(i64::try_from(pruned).unwrap_or(i64::MAX))
     }
 }

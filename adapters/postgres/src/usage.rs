@@ -19,7 +19,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::future;
 use goclaw_ports::{
     Result, TenantId,
-    usage::{AgentUsage, SessionUsage, SessionUsageFilter, UsageFilter, UsageKey, UsageStore, UsageSum},
+    usage::{AgentUsage, SessionUsage, SessionUsageFilter, UsageFilter, UsageKey, UsageStore, UsageSum, UserRequests},
 };
 
 /// The runs of an hour that began longer ago than this are not waited for any more.
@@ -119,6 +119,18 @@ struct SessionRow {
 }
 
 #[derive(QueryableByName)]
+struct RequestsRow {
+    #[diesel(sql_type = Text)]
+    user_id: String,
+    #[diesel(sql_type = BigInt)]
+    hour: i64,
+    #[diesel(sql_type = BigInt)]
+    day: i64,
+    #[diesel(sql_type = BigInt)]
+    week: i64,
+}
+
+#[derive(QueryableByName)]
 struct AgentRow {
     #[diesel(sql_type = Text)]
     agent_key: String,
@@ -148,19 +160,18 @@ struct Open {
     open: bool,
 }
 
-/// A statement of [`sql`] with the parameters that all of them take.
+/// A statement of [`sql`] with the parameters that all of them take. It is planned at each call: a plan for any values takes the conditions
+/// that are not given for strict ones, expects hardly a row, and is several times slower.
 macro_rules! filtered {
     ($statement:expr, $tenant:expr, $filter:expr) => {
-        Fixed(
-            sql_query($statement)
-                .bind::<SqlUuid, _>($tenant.0)
-                .bind::<Timestamptz, _>($filter.from)
-                .bind::<Timestamptz, _>($filter.to)
-                .bind::<Nullable<SqlUuid>, _>($filter.agent_id.map(|id| id.0))
-                .bind::<Nullable<Text>, _>($filter.provider.as_deref().map(text))
-                .bind::<Nullable<Text>, _>($filter.model.as_deref().map(text))
-                .bind::<Nullable<Text>, _>($filter.channel.as_deref().map(text)),
-        )
+        sql_query($statement)
+            .bind::<SqlUuid, _>($tenant.0)
+            .bind::<Timestamptz, _>($filter.from)
+            .bind::<Timestamptz, _>($filter.to)
+            .bind::<Nullable<SqlUuid>, _>($filter.agent_id.map(|id| id.0))
+            .bind::<Nullable<Text>, _>($filter.provider.as_deref().map(text))
+            .bind::<Nullable<Text>, _>($filter.model.as_deref().map(text))
+            .bind::<Nullable<Text>, _>($filter.channel.as_deref().map(text))
     };
 }
 
@@ -168,7 +179,8 @@ macro_rules! filtered {
 impl UsageStore for Postgres {
     async fn hours(&self, tenant: TenantId, filter: &UsageFilter) -> Result<Vec<(DateTime<Utc>, UsageSum)>> {
         let connection = self.tenant(tenant).await?;
-        let query = filtered!(sql::HOURS, tenant, filter);
+        let statement = if filter.takes_all() { sql::HOURS } else { sql::MATCHING_HOURS };
+        let query = filtered!(statement, tenant, filter);
         let rows: Vec<HourRow> = connection.run(query.load(&mut connection.pipe())).await?;
         Ok(rows.into_iter().map(|row| (row.bucket_hour, row.sum.into())).collect())
     }
@@ -191,6 +203,19 @@ impl UsageStore for Postgres {
         let query = Fixed(sql_query(sql::USERS_SINCE).bind::<SqlUuid, _>(tenant.0).bind::<Timestamptz, _>(since));
         let count: Count = connection.run(query.get_result(&mut connection.pipe())).await?;
         Ok(count.number)
+    }
+
+    async fn requests(&self, tenant: TenantId, user: Option<&str>, now: DateTime<Utc>, limit: i64) -> Result<Vec<UserRequests>> {
+        let connection = self.tenant(tenant).await?;
+        let query = Fixed(
+            sql_query(sql::REQUESTS)
+                .bind::<SqlUuid, _>(tenant.0)
+                .bind::<Timestamptz, _>(now)
+                .bind::<Nullable<Text>, _>(user.map(text))
+                .bind::<BigInt, _>(limit.max(0)),
+        );
+        let rows: Vec<RequestsRow> = connection.run(query.load(&mut connection.pipe())).await?;
+        Ok(rows.into_iter().map(|row| UserRequests { user_id: row.user_id, hour: row.hour, day: row.day, week: row.week }).collect())
     }
 
     async fn sessions(&self, tenant: TenantId, filter: &SessionUsageFilter) -> Result<(Vec<SessionUsage>, i64)> {
@@ -237,6 +262,13 @@ impl UsageStore for Postgres {
         Ok(rows.into_iter().map(agent).collect())
     }
 
+    async fn all_tenants_counted_until(&self) -> Result<Option<DateTime<Utc>>> {
+        let connection = self.engine().await?;
+        let query = Fixed(sql_query(sql::COUNTED_UNTIL));
+        let until: Due = connection.run(query.get_result(&mut connection.pipe())).await?;
+        Ok(until.hour)
+    }
+
     async fn all_tenants_count_hour(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
         let mut connection = self.engine().await?;
         let counting = connection.raw().transaction(async |connection| -> Result<Option<DateTime<Utc>>, Failure> {
@@ -246,8 +278,9 @@ impl UsageStore for Postgres {
             let Some(hour) = due.hour else { return Ok(None) };
             let open: Open = Fixed(sql_query(sql::OPEN).bind::<Timestamptz, _>(hour).bind::<Timestamptz, _>(settled)).get_result(connection).await?;
             let open = open.open && hour + WAITED_FOR > now;
-            Fixed(sql_query(sql::FORGET).bind::<Timestamptz, _>(hour)).execute(connection).await?;
-            Fixed(sql_query(sql::COUNT).bind::<Timestamptz, _>(hour)).execute(connection).await?;
+            for statement in [sql::FORGET, sql::COUNT, sql::FORGET_TOTALS, sql::COUNT_TOTALS, sql::FORGET_DAY, sql::COUNT_DAY] {
+                Fixed(sql_query(statement).bind::<Timestamptz, _>(hour)).execute(connection).await?;
+            }
             let note = sql_query(sql::NOTE).bind::<Timestamptz, _>(hour).bind::<Bool, _>(open).bind::<Timestamptz, _>(now);
             Fixed(note).execute(connection).await?;
             Ok(Some(hour))

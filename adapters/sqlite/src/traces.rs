@@ -150,7 +150,8 @@ impl TraceStore for Sqlite {
         self.read(move |connection| {
             let rows = connection
                 .prepare_cached(&format!(
-                    "select agent_id, total(total_cost) as cost, sum(total_input_tokens) as input, sum(total_output_tokens) as output, count(*) as traces
+                    "select agent_id, total(total_cost) as cost, sum(total_input_tokens) as input, sum(total_output_tokens) as output,
+                        count(*) filter (where parent_trace_id is null) as traces
                      from traces where {} group by agent_id order by cost desc, agent_id",
                     filter.sql()
                 ))?
@@ -197,6 +198,14 @@ impl TraceStore for Sqlite {
         .await
     }
 
+    async fn all_tenants_kept_from(&self) -> Result<Option<DateTime<Utc>>> {
+        self.read(|connection| {
+            let kept = connection.prepare_cached("select max(kept_from) from trace_retention")?.query_row([], |row| row.get::<_, Option<Time>>(0))?;
+            Ok(kept.map(|Time(from)| from))
+        })
+        .await
+    }
+
     async fn all_tenants_fail_running(&self, leased_before: Option<DateTime<Utc>>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>> {
         let error = error.to_owned();
         self.write(move |connection| {
@@ -224,6 +233,12 @@ impl TraceStore for Sqlite {
 
     async fn all_tenants_prune(&self, before: DateTime<Utc>, limit: i64) -> Result<i64> {
         self.write(move |connection| {
+            connection
+                .prepare_cached(
+                    "insert into trace_retention (kept_from) values (?1)
+                     on conflict (only_row) do update set kept_from = excluded.kept_from where trace_retention.kept_from < excluded.kept_from",
+                )?
+                .execute([Time(before)])?;
             let deleted = connection
                 .prepare_cached("delete from traces where rowid in (select rowid from traces where created_at < ?1 order by created_at limit ?2)")?
                 .execute(params![Time(before), limit.max(0)])?;

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use goclaw_ports::{
     Result, TenantId,
-    usage::{AgentUsage, SessionUsage, SessionUsageFilter, UsageFilter, UsageKey, UsageStore, UsageSum},
+    usage::{AgentUsage, SessionUsage, SessionUsageFilter, UsageFilter, UsageKey, UsageStore, UsageSum, UserRequests},
 };
 use rusqlite::{Connection, Row, params, params_from_iter, types::Value};
 
@@ -79,8 +79,10 @@ fn count_hour(connection: &Connection, now: DateTime<Utc>) -> Result<Option<Date
     let Some(Time(hour)) = due else { return Ok(None) };
     let open: bool = connection.prepare_cached(sql::OPEN)?.query_row(params![Time(hour), Time(settled)], |row| row.get(0))?;
     let open = open && hour + WAITED_FOR > now;
-    connection.prepare_cached(sql::FORGET)?.execute([Time(hour)])?;
-    connection.prepare_cached(&sql::count())?.execute([Time(hour)])?;
+    let (count, count_totals, count_day) = (sql::count(), sql::count_totals(), sql::count_day());
+    for statement in [sql::FORGET, &count, sql::FORGET_TOTALS, &count_totals, sql::FORGET_DAY, &count_day] {
+        connection.prepare_cached(statement)?.execute([Time(hour)])?;
+    }
     connection.prepare_cached(sql::NOTE)?.execute(params![Time(hour), open, Time(now)])?;
     Ok(Some(hour))
 }
@@ -89,9 +91,10 @@ fn count_hour(connection: &Connection, now: DateTime<Utc>) -> Result<Option<Date
 impl UsageStore for Sqlite {
     async fn hours(&self, tenant: TenantId, filter: &UsageFilter) -> Result<Vec<(DateTime<Utc>, UsageSum)>> {
         let (conditions, values) = conditions(tenant, filter);
+        let statement = if filter.takes_all() { sql::hours() } else { sql::matching_hours(&conditions) };
         self.read(move |connection| {
             let hours = connection
-                .prepare_cached(&sql::by("bucket_hour", &conditions, "key"))?
+                .prepare_cached(&statement)?
                 .query_map(params_from_iter(values), |row| Ok((row.time("key")?, sum(row)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(hours)
@@ -119,6 +122,20 @@ impl UsageStore for Sqlite {
 
     async fn users_since(&self, tenant: TenantId, since: DateTime<Utc>) -> Result<i64> {
         self.read(move |connection| Ok(connection.prepare_cached(sql::USERS_SINCE)?.query_row(params![Text(tenant), Time(since)], |row| row.get(0))?)).await
+    }
+
+    async fn requests(&self, tenant: TenantId, user: Option<&str>, now: DateTime<Utc>, limit: i64) -> Result<Vec<UserRequests>> {
+        let user = user.map(str::to_owned);
+        self.read(move |connection| {
+            let requests = connection
+                .prepare_cached(sql::ASKED)?
+                .query_map(params![Text(tenant), Time(now), user, limit.max(0)], |row| {
+                    Ok(UserRequests { user_id: row.get("user_id")?, hour: row.get("hour")?, day: row.get("day")?, week: row.get("week")? })
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(requests)
+        })
+        .await
     }
 
     async fn sessions(&self, tenant: TenantId, wanted: &SessionUsageFilter) -> Result<(Vec<SessionUsage>, i64)> {
@@ -168,6 +185,14 @@ impl UsageStore for Sqlite {
                 .query_map(params_from_iter(filter.parameters()), agent)?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(agents)
+        })
+        .await
+    }
+
+    async fn all_tenants_counted_until(&self) -> Result<Option<DateTime<Utc>>> {
+        self.read(|connection| {
+            let until = connection.prepare_cached(&sql::counted_until())?.query_row([], |row| row.get::<_, Option<Time>>(0))?;
+            Ok(until.map(|Time(hour)| hour))
         })
         .await
     }

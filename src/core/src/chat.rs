@@ -12,6 +12,7 @@ pub use rest::Woken;
 use crate::{
     agents::{Agents, DEFAULT_KEY},
     caller::{Access, Caller},
+    quotas::{RequestQuotas, Source},
     rate::RequestRate,
     runs::{
         Runs,
@@ -46,6 +47,7 @@ pub struct Chat {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) runs: Arc<Runs>,
     pub(crate) rate: Arc<RequestRate>,
+    pub(crate) quotas: Arc<RequestQuotas>,
     pub(crate) ids: Arc<dyn Ids>,
 }
 
@@ -194,6 +196,7 @@ impl Chat {
         if let Some(answer) = self.command(caller, &session_key, request.message.trim()) {
             return Ok(Sent::Command(answer));
         }
+        self.quotas.admit(caller.tenant, Source { user: &caller.user, channel: "ws", provider: &agent.provider }).await?;
         let mut stored = false;
         let interrupts = self.engine.settings.installation().gateway.queue.mode == QueueMode::Interrupt;
         if let Some(run) = self.runs.current(caller.tenant, &session_key).filter(|run| run.user == caller.user && !interrupts) {

@@ -34,6 +34,7 @@ pub mod presets;
 pub mod pricing;
 pub mod providers;
 pub mod prune;
+pub mod quotas;
 mod rate;
 pub mod redact;
 pub mod runs;
@@ -90,6 +91,7 @@ use pairing::Pairing;
 use platform::Platform;
 use pools::{Pools, Routes, Standings};
 use providers::{ConfiguredProvider, Providers, Registry, StoredProviders};
+use quotas::RequestQuotas;
 use rate::RequestRate;
 use runs::{Runs, engine::Engine};
 use sessions::Sessions;
@@ -101,7 +103,7 @@ use summoning::{Summoner, Work};
 use system_configs::SystemConfigs;
 use tenants::Tenants;
 use toolbox::ToolBox;
-use traces::{Tracer, Traces};
+use traces::{Retention, Tracer, Traces};
 use usage::{Counting, Usage};
 
 /// What the gateway is built from.
@@ -204,6 +206,8 @@ pub struct Core {
     pub sessions: Arc<Sessions>,
     /// Asking an agent.
     pub chat: Chat,
+    /// How much each user may ask.
+    pub quotas: Arc<RequestQuotas>,
     /// Tools.
     pub tools: Arc<ToolBox>,
     /// Files of agents and users.
@@ -433,7 +437,16 @@ impl Core {
             look: heartbeats.look.clone(),
             work: Default::default(),
         });
-        let chat = Chat { engine, agents: agents.clone(), sessions: sessions.clone(), runs: runs.clone(), rate: rate.clone(), ids: ids.clone() };
+        let quotas = Arc::new(RequestQuotas::new(stores.usage.clone(), settings.clone(), clock.clone()));
+        let chat = Chat {
+            quotas: quotas.clone(),
+            engine,
+            agents: agents.clone(),
+            sessions: sessions.clone(),
+            runs: runs.clone(),
+            rate: rate.clone(),
+            ids: ids.clone(),
+        };
         let platform = Platform {
             stores: stores.clone(),
             services,
@@ -533,6 +546,7 @@ impl Core {
             runtime: runtime.clone(),
             work: archives::Work::default(),
         });
+        let retention = Retention { traces: stores.traces.clone(), usage: stores.usage.clone(), locks: stores.locks.clone(), settings: settings.clone() };
         coherence.register(auth.clone());
         coherence.register(config_permissions.clone());
         coherence.register(tenant_settings.clone());
@@ -542,9 +556,9 @@ impl Core {
             api_keys,
             tenants,
             activity: ActivityLog { store: stores.activity.clone() },
-            traces: Traces { store: stores.traces.clone(), clock: clock.clone() },
-            usage: Usage { store: stores.usage.clone(), clock: clock.clone() },
-            counting: Counting::start(stores.usage.clone(), clock.clone(), &runtime),
+            traces: Traces { store: stores.traces.clone(), usage: stores.usage.clone(), clock: clock.clone() },
+            usage: Usage { store: stores.usage.clone(), settings: settings.clone(), clock: clock.clone() },
+            counting: Counting::start(stores.usage.clone(), retention, clock.clone(), &runtime),
             system_configs,
             configuration,
             config_permissions,
@@ -560,6 +574,7 @@ impl Core {
             pools,
             sessions,
             chat,
+            quotas,
             tools,
             user_files,
             speech,

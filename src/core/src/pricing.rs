@@ -2,7 +2,7 @@
 
 mod list;
 
-use goclaw_ports::llm::Usage;
+use goclaw_ports::llm::ChatResponse;
 use std::collections::HashMap;
 
 /// US dollars per million tokens.
@@ -18,13 +18,18 @@ pub struct Price {
     pub cache_create: f64,
 }
 
-/// The cost of `usage` in US dollars, if `provider/model` or `model` has a price in `prices`, or the model a list price.
+/// What an answer cost in US dollars, if that is known: by the price of `provider/model` or `model` in `prices`, else as the provider
+/// said, else by the model's list price.
 ///
-/// Anthropic counts cached tokens beside `prompt_tokens`, all others within them; there the cached ones are priced once.
+/// Anthropic and its command line count cached tokens beside `prompt_tokens`, all others within them; there the cached ones are priced once.
 #[must_use]
-pub fn cost(prices: &HashMap<String, Price>, provider: &str, provider_type: &str, model: &str, usage: Usage) -> Option<f64> {
-    let price = prices.get(&format!("{provider}/{model}")).or_else(|| prices.get(model)).copied().or_else(|| list::price(provider_type, model))?;
-    let cached_within = price.cache_read > 0.0 && provider_type != "anthropic_native";
+pub fn cost(prices: &HashMap<String, Price>, provider: &str, provider_type: &str, model: &str, answer: &ChatResponse) -> Option<f64> {
+    let configured = prices.get(&format!("{provider}/{model}")).or_else(|| prices.get(model)).copied();
+    let (price, usage) = match (configured, answer.cost) {
+        (None, Some(told)) => return Some(told),
+        (configured, _) => (configured.or_else(|| list::price(provider_type, model))?, answer.usage?),
+    };
+    let cached_within = price.cache_read > 0.0 && !matches!(provider_type, "anthropic_native" | "claude_cli");
     let fresh = if cached_within { (usage.prompt_tokens - usage.cache_read_tokens).max(0) } else { usage.prompt_tokens };
     #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
     let part = |tokens: i64, per_million: f64| tokens as f64 * per_million / 1e6;
@@ -39,6 +44,21 @@ pub fn cost(prices: &HashMap<String, Price>, provider: &str, provider_type: &str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use goclaw_ports::llm::Usage;
+
+    fn cost(prices: &HashMap<String, Price>, provider: &str, provider_type: &str, model: &str, usage: Usage) -> Option<f64> {
+        super::cost(prices, provider, provider_type, model, &ChatResponse { usage: Some(usage), ..ChatResponse::default() })
+    }
+
+    #[test]
+    fn what_a_provider_says_wins_over_the_list_and_what_the_operator_says_over_both() {
+        let usage = Some(Usage { prompt_tokens: 1_000_000, ..Usage::default() });
+        let answer = ChatResponse { usage, cost: Some(0.25), ..ChatResponse::default() };
+        assert_eq!(super::cost(&HashMap::new(), "openai", "openai_compat", "gpt-4o", &answer), Some(0.25));
+        assert_eq!(super::cost(&HashMap::new(), "claude-cli", "claude_cli", "sonnet", &ChatResponse { usage: None, ..answer.clone() }), Some(0.25));
+        let prices = HashMap::from([("gpt-4o".to_owned(), Price { input: 1.0, ..Price::default() })]);
+        assert_eq!(super::cost(&prices, "openai", "openai_compat", "gpt-4o", &answer), Some(1.0));
+    }
 
     #[test]
     fn the_price_of_the_provider_wins_over_the_price_of_the_model() {

@@ -9,6 +9,7 @@ use crate::{
     policy::ToolPolicy,
     pricing::Price,
     prune::PruneSettings,
+    quotas::QuotaSettings,
     runs::{lanes::LaneSizes, queue::QueueSettings},
 };
 use arc_swap::ArcSwap;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub speech: SpeechSettings,
     /// Prices by `provider/model` or `model`.
     pub pricing: HashMap<String, Price>,
+    /// How many days traces are kept; 0 for ever.
+    pub trace_days: u32,
     /// How many runs of each lane go on at once; what holds when the gateway starts.
     pub lanes: LaneSizes,
     /// What this installation is.
@@ -68,6 +71,8 @@ pub struct GatewaySettings {
     pub queue: QueueSettings,
     /// How long WebSocket clients may be silent.
     pub sockets: SocketTimes,
+    /// How much each user may ask.
+    pub quota: QuotaSettings,
 }
 
 /// How long WebSocket clients may be silent.

@@ -2,8 +2,12 @@
 
 mod leases;
 mod reading;
+mod retention;
+#[cfg(test)]
+mod tests;
 
 pub use reading::{CostSummary, ExportedTrace, TraceDetail, TracePage, Traces};
+pub(crate) use retention::Retention;
 
 use crate::{
     counters,
@@ -374,7 +378,7 @@ fn cut(text: &str, chars: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod export_tests {
     use super::*;
     use chrono::{DateTime, TimeDelta};
     use std::sync::Mutex;

@@ -8,14 +8,18 @@ pub(crate) use counting::Counting;
 pub use sessions::{AgentTokens, SessionRecord, UsageBySession, UsageQuery, UsageRecords};
 pub use views::{UsageBreakdown, UsageBreakdownRow, UsagePoint, UsageSeries, UsageSummaries, UsageSummary};
 
-use crate::caller::{Access, Caller};
+use crate::{
+    caller::{Access, Caller},
+    quotas::QuotaLimits,
+    settings::LiveSettings,
+};
 use chrono::{DateTime, DurationRound, NaiveTime, TimeDelta, Utc};
 use goclaw_ports::{
     AgentId, Error, Result,
     clock::Clock,
     message,
     roles::Role,
-    usage::{UsageFilter, UsageKey, UsageStore, UsageSum},
+    usage::{UsageFilter, UsageKey, UsageStore, UsageSum, UserRequests},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -23,6 +27,9 @@ use std::sync::Arc;
 
 /// The time of one count.
 pub(crate) const HOUR: TimeDelta = TimeDelta::hours(1);
+
+/// How many users the view of quotas has.
+const QUOTA_USERS: i64 = 50;
 
 /// The year 9999.
 const FAR_FUTURE: DateTime<Utc> = match DateTime::from_timestamp(253_370_764_800, 0) {
@@ -33,6 +40,7 @@ const FAR_FUTURE: DateTime<Utc> = match DateTime::from_timestamp(253_370_764_800
 /// Usage, for those who read it.
 pub struct Usage {
     pub(crate) store: Arc<dyn UsageStore>,
+    pub(crate) settings: Arc<LiveSettings>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -91,6 +99,13 @@ pub struct QuotaWindow {
     pub limit: i64,
 }
 
+impl QuotaEntry {
+    fn new(limits: QuotaLimits, asked: UserRequests) -> Self {
+        let window = |used, limit: u32| QuotaWindow { used, limit: i64::from(limit) };
+        Self { user_id: asked.user_id, hour: window(asked.hour, limits.hour), day: window(asked.day, limits.day), week: window(asked.week, limits.week) }
+    }
+}
+
 impl Usage {
     /// Usage over time, by hour or by day (UTC): only hours and days in which something was used, oldest first.
     ///
@@ -137,7 +152,8 @@ impl Usage {
         Ok(UsageSummaries { current, previous })
     }
 
-    /// What was used since midnight.
+    /// What was used since midnight, and with quotas the 50 users who asked most in the last seven days. Their limits are their own or
+    /// everybody's: those of channels and providers depend on the request.
     ///
     /// # Errors
     /// `Forbidden` below viewer.
@@ -145,17 +161,24 @@ impl Usage {
         caller.require(Role::Viewer, Access::Read, "quota.usage")?;
         let now = self.clock.now();
         let filter = UsageFilter::between(midnight(now), hour_of(now) + HOUR);
-        let (hours, users) = tokio::try_join!(self.store.hours(caller.tenant, &filter), self.store.users_since(caller.tenant, midnight(now)))?;
+        let settings = self.settings.get();
+        let quota = &settings.gateway.quota;
+        let entries = async {
+            let users = if quota.enabled { self.store.requests(caller.tenant, None, now, QUOTA_USERS).await? } else { vec![] };
+            Ok(users.into_iter().map(|user| QuotaEntry::new(quota.of_user(&user.user_id), user)).collect())
+        };
+        let (hours, users, entries) =
+            tokio::try_join!(self.store.hours(caller.tenant, &filter), self.store.users_since(caller.tenant, midnight(now)), entries)?;
         let mut today = UsageSum::default();
         hours.into_iter().for_each(|(_, sum)| today += sum);
         Ok(QuotaUsage {
-            enabled: false,
+            enabled: quota.enabled,
             requests_today: today.request_count,
             input_tokens_today: today.input_tokens,
             output_tokens_today: today.output_tokens,
             cost_today: today.total_cost,
             unique_users_today: users,
-            entries: vec![],
+            entries,
         })
     }
 }
@@ -164,9 +187,7 @@ impl Usage {
 fn asked(wish: UsageWish) -> Result<UsageFilter> {
     let (Some(from), Some(to)) = (wish.from, wish.to) else { return Err(Error::invalid(message::from_and_to_required())) };
     let UsageWish { agent_id, provider, model, channel, .. } = wish;
-    // No usage is older, and no database has to know times so far away.
-    let within = |time: DateTime<Utc>| next_hour(time.clamp(DateTime::UNIX_EPOCH, FAR_FUTURE));
-    Ok(UsageFilter { from: within(from), to: within(to), agent_id, provider, model, channel })
+    Ok(UsageFilter { from: whole_hour(from), to: whole_hour(to), agent_id, provider, model, channel })
 }
 
 /// The beginning of the hour.
@@ -174,8 +195,9 @@ pub(crate) fn hour_of(time: DateTime<Utc>) -> DateTime<Utc> {
     time.duration_trunc(HOUR).unwrap_or(time)
 }
 
-/// The next hour, or this one at its very beginning.
-fn next_hour(time: DateTime<Utc>) -> DateTime<Utc> {
+/// The next hour, or this one at its very beginning. No usage is older than 1970, and no database has to know times far away.
+pub(crate) fn whole_hour(time: DateTime<Utc>) -> DateTime<Utc> {
+    let time = time.clamp(DateTime::UNIX_EPOCH, FAR_FUTURE);
     let hour = hour_of(time);
     if hour == time { hour } else { hour + HOUR }
 }

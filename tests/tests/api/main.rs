@@ -78,6 +78,7 @@ mod pools;
 mod pricing;
 mod programs;
 mod providers;
+mod proxies;
 mod queues;
 mod rate_limits;
 mod reasoning;

@@ -33,7 +33,7 @@ if text.startswith("hook "):
     answer = subprocess.run(["/bin/sh", "-c", hook["hooks"][0]["command"]], input=text[5:], capture_output=True, text=True)
     text = json.loads(answer.stdout)["hookSpecificOutput"]["permissionDecision"]
 print(json.dumps({"type": "assistant", "message": {"content": [{"type": "text", "text": "claude: " + text}]}}))
-print(json.dumps({"type": "result", "subtype": "success", "result": text, "usage": {"input_tokens": 3, "output_tokens": 4}}))
+print(json.dumps({"type": "result", "subtype": "success", "result": text, "total_cost_usd": 0.125, "usage": {"input_tokens": 3, "output_tokens": 4}}))
 "#;
 
 /// An agent that tells its process id.
@@ -91,6 +91,14 @@ on_both_editions! {
         socket.call("chat.send", &message(&session, "again")).await.unwrap();
         socket.call("sessions.reset", &json!({"key": session})).await.unwrap();
         socket.call("chat.send", &message(&session, "anew")).await.unwrap();
+        // What the program says it cost is on the trace of each call.
+        let costs = eventually("three runs with their costs", async || {
+            let traces = owner.get("/v1/traces").await.expect(200)["traces"].as_array().unwrap().clone();
+            let costs: Vec<_> = traces.iter().filter(|trace| trace["session_key"] == session && trace["llm_call_count"] == 1).map(|trace| trace["total_cost"].clone()).collect();
+            (costs.len() == 3).then_some(costs)
+        })
+        .await;
+        assert_eq!(costs, [0.125, 0.125, 0.125]);
         // Titles are asked for as well, outside of the conversation.
         let (calls, others): (Vec<_>, Vec<_>) =
             calls(&home).into_iter().partition(|call| call["directory"].as_str().unwrap().ends_with("/data/cli-workspaces/agent-fox-ws-direct-1"));

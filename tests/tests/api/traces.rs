@@ -4,7 +4,7 @@ use crate::common::{Tenants, ask, create_agent, with_fox};
 use flate2::read::GzDecoder;
 use goclaw_ports::{
     TenantId,
-    traces::{Trace, TraceStatus},
+    traces::{Trace, TraceFilter, TraceStatus},
 };
 use goclaw_tests::{
     Http, Reply, Setup, eventually,
@@ -69,6 +69,18 @@ on_both_editions! {
         let costs = server.owner().get("/v1/costs/summary").await.expect(200);
         assert_eq!((&costs["rows"][0]["agent_id"], &costs["rows"][0]["trace_count"]), (&trace["agent_id"], &json!(1)));
         assert_eq!(costs["rows"][0]["total_input_tokens"], trace["total_input_tokens"]);
+    }
+
+    async fn what_waits_to_be_written_is_written_before_the_gateway_ends(edition) {
+        let mut server = with_fox(edition).await;
+        ask(&server.owner(), "fox", "hi").await;
+        server.stop().await;
+        let stores = server.stores().await;
+        let mut traces = stores.traces.list(TenantId::MASTER, &TraceFilter { limit: 10, ..TraceFilter::default() }).await.unwrap().0;
+        let (trace, spans) = stores.traces.find(TenantId::MASTER, traces.remove(0).id).await.unwrap().unwrap();
+        stores.database.close().await;
+        assert!(traces.is_empty() && trace.status == TraceStatus::Completed && trace.llm_call_count == 1, "{trace:?}");
+        assert!(spans.len() == 2 && spans.iter().all(|span| span.status == TraceStatus::Completed), "{spans:?}");
     }
 
     async fn traces_are_filtered_and_paged_and_what_cannot_be_read_is_ignored(edition) {

@@ -190,6 +190,99 @@ on_both_editions! {
         assert_eq!(server.owner().get("/v1/traces").await.expect(200)["total"], 0);
     }
 
+    async fn old_traces_are_given_up_and_what_they_cost_stays_known(edition) {
+        let mut setup = Setup::new(edition).await.config(json!({"telemetry": {"trace_days": 2}}));
+        let stores = setup.stores().await;
+        let (fox, tenant) = (AgentId(Uuid::now_v7()), goclaw_tests::fixtures::add_tenant(&stores, "ta").await);
+        let of_fox = |hours: i64| Trace { agent_id: Some(fox), ..run(hours_ago(hours)) };
+        let (old, older) = (of_fox(60), of_fox(61));
+        for (trace, cost) in [(&older, 0.5), (&old, 0.25), (&of_fox(3), 0.125)] {
+            add(&stores, TenantId::MASTER, trace, "openai", "m", 100, cost).await;
+        }
+        // More than one batch, of which nothing may be left.
+        for _ in 0..120 {
+            add(&stores, tenant, &run(hours_ago(70)), "openai", "m", 1, 0.0).await;
+        }
+        let viewer = goclaw_tests::fixtures::add_api_key(&stores, None, &[goclaw_ports::roles::Scope::Read], "mai").await;
+        drop(stores);
+        let server = setup.start().await;
+        let owner = server.owner();
+        eventually("old traces to be gone", async || server.log().contains("deleted old traces").then_some(())).await;
+        assert_eq!(owner.get("/v1/traces").await.expect(200)["total"], 1);
+        assert_eq!(owner.get(&format!("/v1/traces/{}", old.id)).await.status, 404);
+        assert_eq!(points(&owner, &lately()).await.len(), 3, "usage is kept");
+        let costs = async |query: &str| owner.get(&format!("/v1/costs/summary{query}")).await.expect(200)["rows"].clone();
+        let row = |cost: f64, runs: i64| json!([{"agent_id": fox, "total_cost": cost, "total_input_tokens": 100 * runs, "total_output_tokens": 50 * runs, "trace_count": runs}]);
+        assert_eq!(costs("").await, row(0.875, 3));
+        assert_eq!(costs(&format!("?agent_id={fox}&from={}", wire(hours_ago(60)))).await, row(0.375, 2));
+        assert_eq!(costs(&format!("?from={}&to={}", wire(hours_ago(61)), wire(hours_ago(60)))).await, row(0.5, 1));
+        assert_eq!(costs(&format!("?to={}", wire(hours_ago(61)))).await, json!([]));
+        assert_eq!(costs(&format!("?agent_id={}", Uuid::now_v7())).await, json!([]));
+        // Usage knows no users, so below admin it is what is left of the own traces.
+        assert_eq!(server.with_key(&viewer).user("mai").get("/v1/costs/summary").await.expect(200)["rows"], row(0.125, 1));
+    }
+
+    async fn a_user_whose_quota_is_used_up_is_turned_away_and_leaves_no_trace(edition) {
+        let quota = json!({"gateway": {"quota": {"enabled": true, "default": {"hour": 2, "day": 9}, "groups": {"lan": {"week": 3}}}}});
+        let mut setup = Setup::new(edition).await.config(quota);
+        let stores = setup.stores().await;
+        let (a, b) = (goclaw_tests::fixtures::add_tenant(&stores, "ta").await, goclaw_tests::fixtures::add_tenant(&stores, "tb").await);
+        let admin = goclaw_ports::roles::Scope::Admin;
+        let keys = [goclaw_tests::fixtures::add_api_key(&stores, Some(a), &[admin], "").await, goclaw_tests::fixtures::add_api_key(&stores, Some(b), &[admin], "").await];
+        drop(stores);
+        let server = setup.start().await;
+        for key in &keys {
+            create_agent(&server.with_key(key).user("mai"), "fox").await;
+        }
+        let mai = server.with_key(&keys[0]).user("mai");
+        let mut socket = server.connected(&json!({"token": keys[0], "user_id": "mai"})).await;
+        ask(&mai, "fox", "one").await;
+        socket.call("chat.send", &crate::common::message(&crate::common::fox_session("1"), "two")).await.unwrap();
+        let refused = socket.call("chat.send", &crate::common::message(&crate::common::fox_session("2"), "three")).await.unwrap_err();
+        assert_eq!((refused.message.as_str(), refused.code.as_str()), ("your quota is used up: 2 of 2 requests within an hour", "INVALID_REQUEST"));
+        assert_eq!(mai.post("/v1/chat/completions", &crate::common::question("fox", "four")).await.status, 429);
+        let wake = mai.post("/v1/agents/fox/wake", &json!({"message": "five"})).await;
+        assert_eq!(wake.status, 429);
+        // Nothing was run or stored.
+        assert_eq!(mai.get("/v1/traces").await.expect(200)["total"], 2);
+        assert_eq!(socket.call("sessions.list", &json!({})).await.unwrap()["total"], 2);
+        // Others have quotas of their own, and so has the same name elsewhere.
+        ask(&server.with_key(&keys[1]).user("mai"), "fox", "one").await;
+        for text in ["one", "two", "three"] {
+            ask(&server.with_key(&keys[0]).user("lan"), "fox", text).await;
+        }
+        let week = server.with_key(&keys[0]).user("lan").post("/v1/chat/completions", &crate::common::question("fox", "four")).await;
+        assert!(week.status == 429 && week.text().contains("3 of 3 requests within a week"), "{}", week.text());
+
+        let view = socket.call("quota.usage", &json!({})).await.unwrap();
+        let window = |used: i64, limit: i64| json!({"used": used, "limit": limit});
+        assert_eq!((&view["enabled"], &view["requestsToday"], &view["uniqueUsersToday"]), (&json!(true), &json!(5), &json!(2)));
+        assert_eq!(
+            view["entries"],
+            json!([
+                {"userId": "lan", "hour": window(3, 0), "day": window(3, 0), "week": window(3, 3)},
+                {"userId": "mai", "hour": window(2, 2), "day": window(2, 9), "week": window(2, 0)},
+            ])
+        );
+        let mut other = server.connected(&json!({"token": keys[1], "user_id": "mai"})).await;
+        assert_eq!(other.call("quota.usage", &json!({})).await.unwrap()["entries"], json!([{"userId": "mai", "hour": window(1, 2), "day": window(1, 9), "week": window(1, 0)}]));
+    }
+
+    async fn a_quota_holds_as_soon_as_it_is_set(edition) {
+        let server = with_fox(edition).await;
+        ask(&server.owner(), "fox", "one").await;
+        let patch = json!({"raw": json!({"gateway": {"quota": {"enabled": true, "channels": {"http": {"hour": 1}}}}}).to_string()});
+        server.owner_socket().await.call("config.patch", &patch).await.unwrap();
+        let refused = eventually("the quota to hold", async || {
+            let reply = server.owner().post("/v1/chat/completions", &crate::common::question("fox", "two")).await;
+            (reply.status == 429).then(|| reply.text())
+        })
+        .await;
+        assert!(refused.contains("requests within an hour"), "{refused}");
+        // It is the quota of one channel.
+        server.owner_socket().await.call("chat.send", &crate::common::message(&crate::common::fox_session("1"), "hi")).await.unwrap();
+    }
+
     async fn a_budget_holds_when_the_traces_are_gone(edition) {
         let mut server = with_fox(edition).await;
         let wolf = create_agent_with(&server.owner(), "wolf", json!({"budget_monthly_cents": 15})).await;

@@ -253,11 +253,13 @@ on_both_databases! {
             db.stores.traces.insert(a, &trace).await.unwrap();
         }
         db.stores.traces.insert(b, &run(None, "mai", 1.0, 1)).await.unwrap();
+        // A run that another run started costs, and is none of those that users started.
         let row = |agent_id, total_cost, runs| CostRow { agent_id, total_cost, total_input_tokens: 10 * runs, total_output_tokens: runs, trace_count: runs };
+        let with_child = CostRow { trace_count: 2, ..row(Some(fox.id), 1.25, 3) };
         let some = |text: &str| Some(text.to_owned());
         for (filter, expected) in [
-            (CostFilter::default(), vec![row(Some(owl.id), 2.0, 1), row(Some(fox.id), 1.25, 3), row(None, 0.125, 1)]),
-            (CostFilter { agent_id: Some(fox.id), ..CostFilter::default() }, vec![row(Some(fox.id), 1.25, 3)]),
+            (CostFilter::default(), vec![row(Some(owl.id), 2.0, 1), with_child.clone(), row(None, 0.125, 1)]),
+            (CostFilter { agent_id: Some(fox.id), ..CostFilter::default() }, vec![with_child]),
             (CostFilter { user_id: some("lan"), ..CostFilter::default() }, vec![row(Some(fox.id), 0.5, 1)]),
             (CostFilter { from: Some(at(2)), to: Some(at(4)), ..CostFilter::default() }, vec![row(Some(owl.id), 2.0, 1), row(Some(fox.id), 0.5, 1)]),
             (CostFilter { from: Some(at(5)), ..CostFilter::default() }, vec![]),
@@ -333,6 +335,7 @@ on_both_databases! {
 
     async fn old_traces_are_pruned_in_steps(db) {
         let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        assert_eq!(db.stores.traces.all_tenants_kept_from().await.unwrap(), None);
         for tenant in [a, b] {
             for n in [1, 2, 100] {
                 let trace = Trace { created_at: at(n), ..trace() };
@@ -342,6 +345,9 @@ on_both_databases! {
         }
         let steps = [db.stores.traces.all_tenants_prune(at(50), 3).await.unwrap(), db.stores.traces.all_tenants_prune(at(50), 3).await.unwrap(), db.stores.traces.all_tenants_prune(at(50), 3).await.unwrap()];
         assert_eq!(steps, [3, 1, 0]);
+        assert_eq!(db.stores.traces.all_tenants_kept_from().await.unwrap(), Some(at(50)));
+        assert_eq!(db.stores.traces.all_tenants_prune(at(40), 3).await.unwrap(), 0);
+        assert_eq!(db.stores.traces.all_tenants_kept_from().await.unwrap(), Some(at(50)), "what is gone does not come back");
         for tenant in [a, b] {
             let (left, total) = db.stores.traces.list(tenant, &all()).await.unwrap();
             assert_eq!((left[0].created_at, total), (at(100), 1));

@@ -3,7 +3,7 @@ use goclaw_ports::{
     AgentId, TenantId, TraceId,
     sessions::SessionDelta,
     traces::{Span, Trace, TraceEnd, TraceStatus},
-    usage::{AgentUsage, SessionUsage, SessionUsageFilter, UsageFilter, UsageKey, UsageSum},
+    usage::{AgentUsage, SessionUsage, SessionUsageFilter, UsageFilter, UsageKey, UsageSum, UserRequests},
 };
 use goclaw_tests::{
     TestDatabase,
@@ -215,6 +215,10 @@ async fn check(db: &TestDatabase, when: &str, first: i64, tenants: &[TenantId], 
                 assert_eq!(found.get(key).copied().unwrap_or_default(), sum(&filter), "{when}: {by:?} {key} of {runs:?}");
             }
         }
+        let part = UsageFilter::between(hour(first + 1), hour(first + 3));
+        let mut of_part = UsageSum::default();
+        db.stores.usage.breakdown(*tenant, &part, UsageKey::Agent).await.unwrap().into_iter().for_each(|(_, sum)| of_part += sum);
+        assert_eq!(of_part, sum(&part), "{when}: {runs:?}");
         let by_agent = db.stores.usage.breakdown(*tenant, &ever(), UsageKey::Agent).await.unwrap();
         let mut all = UsageSum::default();
         by_agent.iter().for_each(|(_, sum)| all += *sum);
@@ -256,6 +260,64 @@ on_both_databases! {
         assert_eq!(count_all(&db, after(5, 5)).await, [hour(4)]);
         assert!(count_all(&db, after(5, 59)).await.is_empty());
         assert_eq!(total(&db, tenant).await.request_count, 2);
+    }
+
+    async fn whole_days_and_the_hours_around_them_are_summed_up_together(db) {
+        let tenant = db.tenant("a").await;
+        // Hour 0 is the second of a day: days begin at hours -3, 21, 45 and 69.
+        let midnight = (0..24).map(|n| hour(21) + TimeDelta::hours(n)).find(|hour| hour.duration_trunc(TimeDelta::days(1)).unwrap() == *hour).unwrap();
+        let at_midnight = (midnight - hour(0)).num_hours();
+        for n in [-30, -2, -1, 0, 1, 23, 24, 47, 48, 49] {
+            let trace = run(at_midnight + n);
+            put(&db, tenant, &trace, &[call(tenant, &trace, "p", "m", (1, 0), 0.25), call(tenant, &trace, "q", "n", (1, 0), 0.5)]).await;
+        }
+        count_all(&db, after(at_midnight + 60, 30)).await;
+        forget_traces(&db).await;
+        for (from, to, runs) in [(-40, 60, 10), (-1, 49, 8), (0, 48, 5), (0, 24, 3), (1, 23, 1), (-1, 1, 2), (23, 24, 1), (24, 24, 0), (2, 1, 0), (-2, 0, 2)] {
+            let times = UsageFilter::between(hour(at_midnight + from), hour(at_midnight + to));
+            let (mut hours, mut agents) = (UsageSum::default(), UsageSum::default());
+            db.stores.usage.hours(tenant, &times).await.unwrap().into_iter().for_each(|(_, sum)| hours += sum);
+            db.stores.usage.breakdown(tenant, &times, UsageKey::Agent).await.unwrap().into_iter().for_each(|(_, sum)| agents += sum);
+            assert_eq!((hours.request_count, hours.llm_call_count, hours), (runs, 2 * runs, agents), "{from} to {to}");
+            let providers = db.stores.usage.breakdown(tenant, &UsageFilter { provider: Some("q".into()), ..times }, UsageKey::Provider).await.unwrap();
+            assert_eq!(providers.iter().map(|(_, sum)| sum.llm_call_count).sum::<i64>(), runs, "{from} to {to}");
+        }
+        let other = db.tenant("b").await;
+        assert!(db.stores.usage.breakdown(other, &ever(), UsageKey::Agent).await.unwrap().is_empty());
+        assert!(db.stores.usage.hours(other, &ever()).await.unwrap().is_empty());
+    }
+
+    async fn hours_before_the_first_open_one_are_counted_for_good(db) {
+        let tenant = db.tenant("a").await;
+        assert_eq!(db.stores.usage.all_tenants_counted_until().await.unwrap(), None);
+        put(&db, tenant, &run(0), &[]).await;
+        let long = Trace { status: TraceStatus::Running, end_time: None, duration_ms: None, ..run(1) };
+        put(&db, tenant, &long, &[]).await;
+        count_all(&db, after(3, 30)).await;
+        assert_eq!(db.stores.usage.all_tenants_counted_until().await.unwrap(), Some(hour(1)));
+        let end = TraceEnd { end_time: after(3, 31), status: TraceStatus::Completed, error: String::new(), output_preview: String::new() };
+        db.stores.traces.finish(tenant, long.id, &end).await.unwrap();
+        count_all(&db, after(4, 30)).await;
+        assert_eq!(db.stores.usage.all_tenants_counted_until().await.unwrap(), Some(hour(4)));
+    }
+
+    async fn what_users_ask_is_counted_in_windows(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let now = after(200, 0);
+        let asked = |user: &str, minutes: i64| Trace { user_id: user.into(), created_at: now - TimeDelta::minutes(minutes), ..trace() };
+        let child = Trace { parent_trace_id: Some(TraceId(Uuid::now_v7())), ..asked("mai", 5) };
+        for trace in [asked("mai", 1), asked("mai", 59), asked("mai", 60), asked("mai", 1_439), asked("mai", 1_440), asked("mai", 10_079), asked("mai", 10_080), child, asked("lan", 61), asked("", 1)] {
+            put(&db, a, &trace, &[]).await;
+        }
+        put(&db, b, &asked("mai", 1), &[]).await;
+        let row = |user: &str, hour, day, week| UserRequests { user_id: user.into(), hour, day, week };
+        let requests = async |tenant, user: Option<&str>, limit| db.stores.usage.requests(tenant, user, now, limit).await.unwrap();
+        assert_eq!(requests(a, None, 50).await, [row("mai", 2, 4, 6), row("lan", 0, 1, 1)]);
+        assert_eq!(requests(a, None, 1).await, [row("mai", 2, 4, 6)]);
+        assert_eq!(requests(a, Some("lan"), 1).await, [row("lan", 0, 1, 1)]);
+        assert_eq!(requests(a, Some(""), 1).await, [row("", 1, 1, 1)]);
+        assert_eq!(requests(a, Some("nobody"), 1).await, []);
+        assert_eq!(requests(b, None, 50).await, [row("mai", 1, 1, 1)]);
     }
 
     async fn after_a_long_pause_all_hours_are_caught_up(db) {

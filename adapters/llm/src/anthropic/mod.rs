@@ -3,6 +3,9 @@
 mod request;
 mod stream;
 
+#[cfg(test)]
+pub(crate) use stream::AnthropicDecoder;
+
 use crate::{
     chat::{self, Call, Decoder, Reported},
     models,

@@ -81,7 +81,7 @@ impl Block {
 
 /// Reads an answer in pieces.
 #[derive(Default)]
-pub(super) struct AnthropicDecoder {
+pub(crate) struct AnthropicDecoder {
     blocks: BTreeMap<usize, Block>,
     stop_reason: String,
     usage: Option<UsageWire>,

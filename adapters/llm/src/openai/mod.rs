@@ -4,6 +4,9 @@ mod gemini;
 mod request;
 mod stream;
 
+#[cfg(test)]
+pub(crate) use stream::OpenAiDecoder;
+
 use crate::{
     chat::{self, Call, Decoder, Reported},
     models,

@@ -128,7 +128,7 @@ struct Growing {
 
 /// Reads an answer in pieces.
 #[derive(Default)]
-pub(super) struct OpenAiDecoder {
+pub(crate) struct OpenAiDecoder {
     content: String,
     thinking: String,
     calls: Vec<Growing>,
@@ -244,6 +244,7 @@ impl OpenAiDecoder {
             },
             tool_calls,
             usage: self.usage,
+            cost: None,
             raw: None,
         }
     }

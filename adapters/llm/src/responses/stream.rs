@@ -246,6 +246,7 @@ impl ResponsesDecoder {
             },
             tool_calls,
             usage: ended.and_then(|ended| ended.usage).map(Usage::from),
+            cost: None,
             raw: None,
         }
     }

@@ -2,7 +2,7 @@
 
 macro_rules! measures {
     () => {
-        "input_tokens, output_tokens, cache_read_tokens, cache_create_tokens, thinking_tokens, total_cost, request_count, llm_call_count, \
+        "input_tokens, output_tokens, cache_read_tokens, cache_create_tokens, thinking_tokens, total_cost, llm_call_count, request_count, \
             tool_call_count, error_count, unique_users, duration_ms, memory_docs, memory_chunks, kg_entities, kg_relations"
     };
 }
@@ -96,36 +96,32 @@ macro_rules! matching {
     };
 }
 
-macro_rules! kept {
+/// `done`: until when hours are counted for good.
+macro_rules! done {
     () => {
-        " from usage_snapshots where tenant_id = $1 and bucket_hour >= $2 and bucket_hour < least($3, (select until from done)) and "
+        "done as ( \
+            select coalesce((select min(bucket_hour) from usage_hours where open), (select max(bucket_hour) + interval '1 hour' from usage_hours), \
+                '-infinity'::timestamptz) as until \
+        )"
     };
 }
 
-/// The sums of what matches by `$key`, from snapshots as far as hours are done, from then on from traces. Rows of snapshots count either calls or
-/// requests, so each kind is summed up by itself.
-macro_rules! by {
+macro_rules! head {
+    () => {
+        concat!("with ", done!(), ", ", counted!("traces where tenant_id = $1 and start_time >= greatest($2, (select until from done)) and start_time < $3"))
+    };
+}
+
+macro_rules! kept {
+    ($table:literal) => {
+        concat!(" from ", $table, " where tenant_id = $1 and bucket_hour >= $2 and bucket_hour < least($3, (select until from done)) ")
+    };
+}
+
+/// What is not done yet, and then the sums of all that was found.
+macro_rules! with_traces {
     ($key:literal, $name:literal, $which:literal, $order:literal) => {
         concat!(
-            "with done as ( \
-                select coalesce((select min(bucket_hour) from usage_hours where open), (select max(bucket_hour) + interval '1 hour' from usage_hours), \
-                    '-infinity'::timestamptz) as until \
-            ), ",
-            counted!("traces where tenant_id = $1 and start_time >= greatest($2, (select until from done)) and start_time < $3"),
-            ", found as ( select ",
-            $key,
-            " as key, ",
-            call_sums!(),
-            kept!(),
-            "provider <> '' and",
-            matching!($which),
-            "union all select ",
-            $key,
-            ", ",
-            request_sums!(),
-            kept!(),
-            "provider = '' and",
-            matching!($which),
             "union all select ",
             $key,
             ", ",
@@ -142,12 +138,71 @@ macro_rules! by {
     };
 }
 
-pub(super) const HOURS: &str = by!("bucket_hour", "bucket_hour", "true", "key");
-pub(super) const BY_PROVIDER: &str = by!("provider", "key", "provider <> '' and model <> ''", "input_tokens desc, found.key collate \"C\"");
-pub(super) const BY_MODEL: &str = by!("model", "key", "provider <> '' and model <> ''", "input_tokens desc, found.key collate \"C\"");
-pub(super) const BY_CHANNEL: &str = by!("channel", "key", "channel <> ''", "request_count desc, found.key collate \"C\"");
+/// The hours of the whole tenant: from the totals as far as they go, from then on from traces. Takes no conditions.
+pub(super) const HOURS: &str =
+    concat!(head!(), ", found as ( select bucket_hour as key, ", measures!(), kept!("usage_totals"), with_traces!("bucket_hour", "bucket_hour", "true", "key"));
+
+/// The hours of what matches. Rows of snapshots count either calls or requests, so each kind is summed up by itself.
+pub(super) const MATCHING_HOURS: &str = concat!(
+    head!(),
+    ", found as ( select bucket_hour as key, ",
+    call_sums!(),
+    kept!("usage_snapshots"),
+    "and provider <> '' and",
+    matching!("true"),
+    "union all select bucket_hour, ",
+    request_sums!(),
+    kept!("usage_snapshots"),
+    "and provider = '' and",
+    matching!("true"),
+    with_traces!("bucket_hour", "bucket_hour", "true", "key")
+);
+
+/// The sums of what matches by `$key`: whole days, the hours before and after them, and traces of hours that are not done.
+macro_rules! by {
+    ($key:literal, $which:literal, $order:literal) => {
+        concat!(
+            head!(),
+            ", whole as ( \
+                select date_trunc('day', $2 + interval '23 hours', 'UTC') as first, date_trunc('day', least($3, until), 'UTC') as last, \
+                    least($3, until) as ends \
+                from done \
+            ), edges as ( \
+                select $2 as begins, least(first, ends) as ends from whole union all select greatest(first, last), ends from whole \
+            ), found as ( select ",
+            $key,
+            " as key, ",
+            sums!(),
+            " from usage_days where tenant_id = $1 and bucket_day >= (select first from whole) and bucket_day < (select last from whole) and",
+            matching!($which),
+            "union all select ",
+            $key,
+            ", ",
+            sums!(),
+            " from edges cross join lateral ( \
+                select * from usage_snapshots where tenant_id = $1 and bucket_hour >= begins and bucket_hour < ends offset 0 \
+            ) as around where",
+            matching!($which),
+            with_traces!($key, "key", $which, $order)
+        )
+    };
+}
+
+pub(super) const BY_PROVIDER: &str = by!("provider", "provider <> '' and model <> ''", "input_tokens desc, found.key collate \"C\"");
+pub(super) const BY_MODEL: &str = by!("model", "provider <> '' and model <> ''", "input_tokens desc, found.key collate \"C\"");
+pub(super) const BY_CHANNEL: &str = by!("channel", "channel <> ''", "request_count desc, found.key collate \"C\"");
 pub(super) const BY_AGENT: &str =
-    by!("coalesce(nullif(agent_id, '00000000-0000-0000-0000-000000000000'::uuid)::text, '')", "key", "true", "input_tokens desc, found.key collate \"C\"");
+    by!("coalesce(nullif(agent_id, '00000000-0000-0000-0000-000000000000'::uuid)::text, '')", "true", "input_tokens desc, found.key collate \"C\"");
+
+pub(super) const COUNTED_UNTIL: &str = concat!("with ", done!(), " select nullif(until, '-infinity') as hour from done");
+
+/// The requests of the last hour, day and week before `$2`, of all users who are known or of `$3`.
+pub(super) const REQUESTS: &str = "\
+    select user_id, count(*) filter (where created_at > $2 - interval '1 hour') as hour, \
+        count(*) filter (where created_at > $2 - interval '24 hours') as day, count(*) as week \
+    from traces \
+    where tenant_id = $1 and parent_trace_id is null and created_at > $2 - interval '168 hours' and (case when $3::text is null then user_id <> '' else user_id = $3 end) \
+    group by user_id order by week desc, user_id collate \"C\" limit $4";
 
 pub(super) const USERS_SINCE: &str = "\
     select count(distinct user_id) as number from traces \
@@ -211,6 +266,28 @@ pub(super) const COUNT: &str = concat!(
     ") select tenant_id, bucket_hour, provider, model, channel, agent_id, ",
     measures!(),
     " from counted"
+);
+
+/// The totals of the hour, after its snapshots.
+pub(super) const FORGET_TOTALS: &str = "delete from usage_totals using tenants where tenant_id = tenants.id and bucket_hour = $1";
+pub(super) const COUNT_TOTALS: &str = concat!(
+    "insert into usage_totals (tenant_id, bucket_hour, ",
+    measures!(),
+    ") select tenant_id, bucket_hour, ",
+    sums!(),
+    " from tenants join usage_snapshots on tenant_id = tenants.id and bucket_hour = $1 group by tenant_id, bucket_hour"
+);
+
+/// The day of the hour, from all its snapshots: a sum that is made anew is exact.
+pub(super) const FORGET_DAY: &str = "delete from usage_days using tenants where tenant_id = tenants.id and bucket_day = date_trunc('day', $1, 'UTC')";
+pub(super) const COUNT_DAY: &str = concat!(
+    "insert into usage_days (tenant_id, bucket_day, provider, model, channel, agent_id, ",
+    measures!(),
+    ") select tenant_id, date_trunc('day', $1, 'UTC'), provider, model, channel, agent_id, ",
+    sums!(),
+    " from tenants join usage_snapshots on tenant_id = tenants.id \
+        and bucket_hour >= date_trunc('day', $1, 'UTC') and bucket_hour < date_trunc('day', $1, 'UTC') + interval '24 hours' \
+    group by tenant_id, provider, model, channel, agent_id"
 );
 
 pub(super) const NOTE: &str = "\

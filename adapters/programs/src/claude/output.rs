@@ -24,11 +24,12 @@ pub struct Output {
     result: Option<End>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct End {
     text: String,
     failed: bool,
     usage: Option<Usage>,
+    cost: Option<f64>,
 }
 
 impl Output {
@@ -60,6 +61,7 @@ impl Output {
                     text: text("result").to_owned(),
                     failed: text("subtype").starts_with("error") || event["is_error"] == true,
                     usage: event["usage"].is_object().then(|| usage(&event["usage"])),
+                    cost: event["total_cost_usd"].as_f64().filter(|cost| *cost >= 0.0),
                 });
                 vec![]
             }
@@ -95,17 +97,14 @@ impl Output {
     /// # Errors
     /// What it reported, "" if it did not say.
     pub fn end(self, success: bool) -> Result<ChatResponse, String> {
-        let (result, failed, usage) = match self.result {
-            Some(end) => (end.text, end.failed, end.usage),
-            None => (String::new(), false, None),
-        };
+        let End { text: result, failed, usage, cost } = self.result.unwrap_or_default();
         if failed {
             return Err(if result.is_empty() { self.text } else { result });
         }
         // What was streamed is what was said; the result repeats its end.
         let content = [self.text, result, if success { self.plain.trim().to_owned() } else { String::new() }].into_iter().find(|text| !text.trim().is_empty());
         let content = content.ok_or_else(|| self.plain.trim().to_owned())?;
-        Ok(ChatResponse { content, thinking: self.thinking, finish_reason: FinishReason::Stop, usage, ..ChatResponse::default() })
+        Ok(ChatResponse { content, thinking: self.thinking, finish_reason: FinishReason::Stop, usage, cost, ..ChatResponse::default() })
     }
 }
 
@@ -136,6 +135,7 @@ mod tests {
         assert_eq!(said, [Said::Thought("hm".into()), Said::Text("Hello".into())]);
         let response = response.unwrap();
         assert_eq!((response.content.as_str(), response.thinking.as_str()), ("Hello", "hm"));
+        assert_eq!(response.cost, Some(0.01));
         let usage = response.usage.unwrap();
         assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.cache_read_tokens), (10, 5, 15, 7));
     }

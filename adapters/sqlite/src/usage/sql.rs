@@ -1,6 +1,6 @@
 //! The statements of usage. Times are microseconds, so an hour has 3,600,000,000.
 
-const MEASURES: &str = "input_tokens, output_tokens, cache_read_tokens, cache_create_tokens, thinking_tokens, total_cost, request_count, llm_call_count,
+const MEASURES: &str = "input_tokens, output_tokens, cache_read_tokens, cache_create_tokens, thinking_tokens, total_cost, llm_call_count, request_count,
     tool_call_count, error_count, unique_users, duration_ms, memory_docs, memory_chunks, kg_entities, kg_relations";
 
 const CALLS: [&str; 7] = ["input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "thinking_tokens", "total_cost", "llm_call_count"];
@@ -50,27 +50,80 @@ fn noted(name: &str) -> String {
     format!("cast(total(metadata ->> '{name}') as integer)")
 }
 
-/// The sums of what matches by `key`, from snapshots as far as hours are done, from then on from traces. Rows of snapshots count either calls or
-/// requests, so each kind is summed up by itself. `?1` is the tenant, `?2` and `?3` the time.
-pub(super) fn by(key: &str, conditions: &str, order: &str) -> String {
-    let kept = "usage_snapshots where tenant_id = ?1 and bucket_hour >= ?2 and bucket_hour < min(?3, (select until from done))";
+/// `done`: until when hours are counted for good.
+const DONE: &str = "done as (
+        select coalesce((select min(bucket_hour) from usage_hours where open), (select max(bucket_hour) + 3600000000 from usage_hours), 0) as until
+    )";
+
+/// The sums by `key` of `kept`, as far as hours are done, and of traces from then on. `?1` is the tenant, `?2` and `?3` the time.
+fn summed(key: &str, kept: &str, conditions: &str, order: &str) -> String {
     format!(
-        "with done as (
-            select coalesce((select min(bucket_hour) from usage_hours where open), (select max(bucket_hour) + 3600000000 from usage_hours), 0) as until
-        ), {counted}, found as (
-            select {key} as key, {calls} from {kept} and provider <> '' and {conditions} group by 1
-            union all
-            select {key} as key, {requests} from {kept} and provider = '' and {conditions} group by 1
+        "with {DONE}, {counted}, {kept}
             union all
             select {key} as key, {all} from counted where {conditions} group by 1
         )
         select key, {all} from found group by key order by {order}",
         counted = counted("traces where tenant_id = ?1 and start_time >= max(?2, (select until from done)) and start_time < ?3"),
-        calls = sums(true, false),
-        requests = sums(false, true),
         all = sums(true, true),
     )
 }
+
+/// The hours of the whole tenant.
+pub(super) fn hours() -> String {
+    let kept = format!(
+        "found as (
+            select bucket_hour as key, {all} from usage_totals
+            where tenant_id = ?1 and bucket_hour >= ?2 and bucket_hour < min(?3, (select until from done)) group by 1",
+        all = sums(true, true)
+    );
+    summed("bucket_hour", &kept, "true", "key")
+}
+
+/// The hours of what matches. Rows of snapshots count either calls or requests, so each kind is summed up by itself.
+pub(super) fn matching_hours(conditions: &str) -> String {
+    let from = "from usage_snapshots where tenant_id = ?1 and bucket_hour >= ?2 and bucket_hour < min(?3, (select until from done))";
+    let kept = format!(
+        "found as (
+            select bucket_hour as key, {calls} {from} and provider <> '' and {conditions} group by 1
+            union all
+            select bucket_hour as key, {requests} {from} and provider = '' and {conditions} group by 1",
+        calls = sums(true, false),
+        requests = sums(false, true),
+    );
+    summed("bucket_hour", &kept, conditions, "key")
+}
+
+/// The sums of what matches by `key`: whole days, and the hours before and after them.
+pub(super) fn by(key: &str, conditions: &str, order: &str) -> String {
+    let kept = format!(
+        "whole as (
+            select (?2 + 82800000000) - (?2 + 82800000000) % 86400000000 as first, min(?3, until) - min(?3, until) % 86400000000 as last,
+                min(?3, until) as ends
+            from done
+        ), edges as (
+            select ?2 as begins, min(first, ends) as ends from whole union all select max(first, last), ends from whole
+        ), found as (
+            select {key} as key, {all} from usage_days
+            where tenant_id = ?1 and bucket_day >= (select first from whole) and bucket_day < (select last from whole) and {conditions} group by 1
+            union all
+            select {key} as key, {all} from edges cross join usage_snapshots
+            where tenant_id = ?1 and bucket_hour >= begins and bucket_hour < ends and {conditions} group by 1",
+        all = sums(true, true)
+    );
+    summed(key, &kept, conditions, order)
+}
+
+pub(super) fn counted_until() -> String {
+    format!("with {DONE} select nullif(until, 0) from done")
+}
+
+/// The requests of the last hour, day and week before `?2`, of all users who are known or of `?3`.
+pub(super) const ASKED: &str = "select user_id, count(*) filter (where created_at > ?2 - 3600000000) as hour,
+        count(*) filter (where created_at > ?2 - 86400000000) as day, count(*) as week
+    from traces
+    where tenant_id = ?1 and parent_trace_id is null and created_at > ?2 - 604800000000
+        and case when ?3 is null then user_id <> '' else user_id = ?3 end
+    group by user_id order by week desc, user_id limit ?4";
 
 pub(super) const USERS_SINCE: &str = "select count(distinct user_id) from traces
     where tenant_id = ?1 and parent_trace_id is null and user_id <> '' and created_at >= ?2";
@@ -111,6 +164,32 @@ pub(super) fn count() -> String {
          insert into usage_snapshots (tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES})
          select tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES} from counted",
         counted("tenants cross join traces on traces.tenant_id = tenants.id and start_time >= ?1 and start_time < ?1 + 3600000000")
+    )
+}
+
+/// The totals of the hour, after its snapshots.
+pub(super) const FORGET_TOTALS: &str = "delete from usage_totals where tenant_id in (select id from tenants) and bucket_hour = ?1";
+
+pub(super) fn count_totals() -> String {
+    format!(
+        "insert into usage_totals (tenant_id, bucket_hour, {MEASURES})
+         select tenant_id, bucket_hour, {} from tenants cross join usage_snapshots on tenant_id = tenants.id and bucket_hour = ?1
+         group by tenant_id, bucket_hour",
+        sums(true, true)
+    )
+}
+
+/// The day of the hour, from all its snapshots: a sum that is made anew is exact.
+pub(super) const FORGET_DAY: &str = "delete from usage_days where tenant_id in (select id from tenants) and bucket_day = ?1 - ?1 % 86400000000";
+
+pub(super) fn count_day() -> String {
+    format!(
+        "insert into usage_days (tenant_id, bucket_day, provider, model, channel, agent_id, {MEASURES})
+         select tenant_id, ?1 - ?1 % 86400000000, provider, model, channel, agent_id, {}
+         from tenants cross join usage_snapshots on tenant_id = tenants.id
+            and bucket_hour >= ?1 - ?1 % 86400000000 and bucket_hour < ?1 - ?1 % 86400000000 + 86400000000
+         group by tenant_id, provider, model, channel, agent_id",
+        sums(true, true)
     )
 }
 

@@ -240,6 +240,7 @@ fn settings(token: Option<&str>) -> Settings {
             tailnet: false,
             queue: Default::default(),
             sockets: Default::default(),
+            quota: Default::default(),
         },
         agents: AgentDefaults {
             workspace: "/workspace".into(),
@@ -260,6 +261,7 @@ fn settings(token: Option<&str>) -> Settings {
         tools: ToolSettings { policy: ToolPolicy::default(), rate_limit_per_hour: 0, scrub_credentials: true, shell_deny_groups: BTreeMap::new() },
         speech: Default::default(),
         pricing: HashMap::new(),
+        trace_days: 0,
         lanes: Default::default(),
         edition: Edition {
             name: "lite".into(),

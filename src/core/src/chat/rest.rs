@@ -4,6 +4,7 @@ use super::{Chat, Completion, RunHandle, Wake, agent_in, well_formed};
 use crate::{
     auth::MAX_USER_ID,
     caller::{Access, Caller},
+    quotas::Source,
     runs::{
         engine::{End, RunOutcome},
         request::{Origin, Request, RunOptions},
@@ -41,7 +42,7 @@ impl Chat {
         let caller = standing_in(caller, &request.user)?;
         caller.named_user()?;
         let agent = self.agents.resolve(&caller, &request.agent).await?;
-        self.answer(caller, agent, "http", message, request.stream, RunOptions::default())
+        self.answer(caller, agent, "http", message, request.stream, RunOptions::default()).await
     }
 
     /// The same for `POST /v1/responses`: nobody has to be named, and there may be orders for this one answer.
@@ -56,7 +57,7 @@ impl Chat {
         let agent = self.agents.resolve(&caller, &request.agent).await?;
         let extra_prompt =
             if request.instructions.trim().is_empty() { String::new() } else { self.engine.checked_injection(caller.tenant, &request.instructions).await? };
-        self.answer(caller, agent, "responses", message, request.stream, RunOptions { extra_prompt, ..RunOptions::default() })
+        self.answer(caller, agent, "responses", message, request.stream, RunOptions { extra_prompt, ..RunOptions::default() }).await
     }
 
     /// Wakes an agent and waits for its answer. The run does not depend on the caller: it goes on if nobody waits any more.
@@ -80,6 +81,7 @@ impl Chat {
                 key
             }
         };
+        self.quotas.admit(caller.tenant, Source { user: &caller.user, channel: "wake", provider: &agent.provider }).await?;
         let started = self.engine.start(Request {
             options: RunOptions { trace_metadata: metadata, ..RunOptions::default() },
             ..Request::new(caller, agent, session_key, message, Origin::direct("wake", "api"))
@@ -107,7 +109,8 @@ impl Chat {
     }
 
     /// Starts a run in a conversation of its own, for a client that waits for the answer.
-    fn answer(&self, caller: Caller, agent: Agent, kind: &str, message: String, stream: bool, options: RunOptions) -> Result<RunHandle> {
+    async fn answer(&self, caller: Caller, agent: Agent, kind: &str, message: String, stream: bool, options: RunOptions) -> Result<RunHandle> {
+        self.quotas.admit(caller.tenant, Source { user: &caller.user, channel: "http", provider: &agent.provider }).await?;
         let id = self.short_id();
         let session_key = match &*caller.user {
             "" => format!("agent:{}:{kind}-{id}", agent.agent_key),

@@ -145,11 +145,11 @@ impl Summariser {
             match event? {
                 ChatEvent::Done(response) => {
                     span.finish_reason = response.finish_reason.as_str().into();
+                    span.total_cost = pricing::cost(&self.settings.pricing, &span.provider, provider.provider_type(), &self.model, &response);
+                    self.cost += span.total_cost.unwrap_or_default();
                     if let Some(usage) = response.usage {
                         counters::llm_tokens(provider.provider_type(), usage);
                         (span.input_tokens, span.output_tokens) = (Some(usage.prompt_tokens), Some(usage.completion_tokens));
-                        span.total_cost = pricing::cost(&self.settings.pricing, &span.provider, provider.provider_type(), &self.model, usage);
-                        self.cost += span.total_cost.unwrap_or_default();
                     }
                     return Ok(response.content);
                 }

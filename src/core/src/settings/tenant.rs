@@ -199,6 +199,7 @@ mod tests {
                 tailnet: false,
                 queue: Default::default(),
                 sockets: Default::default(),
+                quota: Default::default(),
             },
             agents: AgentDefaults {
                 workspace: "/workspace".into(),
@@ -224,6 +225,7 @@ mod tests {
             },
             speech: SpeechSettings::default(),
             pricing: HashMap::new(),
+            trace_days: 0,
             lanes: Default::default(),
             edition: Edition {
                 name: "lite".into(),

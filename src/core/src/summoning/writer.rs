@@ -147,12 +147,12 @@ impl Writer {
                 }
                 ChatEvent::Routed(routing) => note_routing(span, &routing),
                 ChatEvent::Done(response) => {
+                    span.total_cost = pricing::cost(&self.settings.pricing, &span.provider, self.provider.provider_type(), &self.model, &response);
                     *said = response.content;
                     span.finish_reason = response.finish_reason.as_str().into();
                     if let Some(usage) = response.usage {
                         counters::llm_tokens(self.provider.provider_type(), usage);
                         (span.input_tokens, span.output_tokens) = (Some(usage.prompt_tokens), Some(usage.completion_tokens));
-                        span.total_cost = pricing::cost(&self.settings.pricing, &span.provider, self.provider.provider_type(), &self.model, usage);
                     }
                     return Ok(());
                 }

@@ -1,6 +1,9 @@
 //! Reading traces, as far as the caller may see them: admins see the tenant's, others their own.
 
-use crate::caller::{Access, Caller};
+use crate::{
+    caller::{Access, Caller},
+    usage::whole_hour,
+};
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Error, Result, TraceId,
@@ -8,6 +11,7 @@ use goclaw_ports::{
     message,
     roles::Role,
     traces::{CostFilter, CostRow, Span, Trace, TraceFilter, TraceStore},
+    usage::{UsageFilter, UsageKey, UsageStore, UsageSum},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -28,6 +32,7 @@ const EXPORT_TRACES: usize = 200;
 /// Traces, for those who read them.
 pub struct Traces {
     pub(crate) store: Arc<dyn TraceStore>,
+    pub(crate) usage: Arc<dyn UsageStore>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -140,14 +145,24 @@ impl Traces {
         Ok(ExportedTrace { exported_at: self.clock.now(), tree })
     }
 
-    /// What runs cost, by agent. Admins get the sums of the tenant, others those of their own runs.
+    /// What runs cost, by agent. Admins get the sums of the tenant, others those of their own runs. Hours whose traces are deleted are
+    /// those of usage, which knows no users: there only sums of the tenant go back so far.
     ///
     /// # Errors
     /// `Forbidden` below viewer.
     pub async fn costs(&self, caller: &Caller, wanted: CostFilter) -> Result<CostSummary> {
         caller.require(Role::Viewer, Access::Read, "/v1/costs/summary")?;
         let Some(user_id) = whose(caller, wanted.user_id.clone()) else { return Ok(CostSummary { rows: vec![] }) };
-        Ok(CostSummary { rows: self.store.costs(caller.tenant, &CostFilter { user_id, ..wanted }).await? })
+        let kept_from = if user_id.is_none() { self.store.all_tenants_kept_from().await? } else { None };
+        let from = [wanted.from, kept_from].into_iter().flatten().max();
+        let kept = self.store.costs(caller.tenant, &CostFilter { user_id, from, ..wanted.clone() }).await?;
+        let Some(kept_from) = kept_from else { return Ok(CostSummary { rows: kept }) };
+        let older = UsageFilter {
+            agent_id: wanted.agent_id,
+            ..UsageFilter::between(wanted.from.map_or(DateTime::UNIX_EPOCH, whole_hour), wanted.to.map_or(kept_from, whole_hour).min(kept_from))
+        };
+        let older = self.usage.breakdown(caller.tenant, &older, UsageKey::Agent).await?;
+        Ok(CostSummary { rows: added(kept, older) })
     }
 }
 
@@ -158,6 +173,31 @@ fn whose(caller: &Caller, wanted: Option<String>) -> Option<Option<String>> {
         (false, false) => Some(Some(caller.user.to_string())),
         (false, true) => None,
     }
+}
+
+/// Costs that traces tell of, with those of hours whose traces are gone; the dearest first.
+fn added(kept: Vec<CostRow>, older: Vec<(String, UsageSum)>) -> Vec<CostRow> {
+    let older = older.into_iter().map(|(agent, sum)| CostRow {
+        agent_id: agent.parse().ok(),
+        total_cost: sum.total_cost,
+        total_input_tokens: sum.input_tokens,
+        total_output_tokens: sum.output_tokens,
+        trace_count: sum.request_count,
+    });
+    let mut rows: Vec<CostRow> = vec![];
+    for row in kept.into_iter().chain(older) {
+        match rows.iter_mut().find(|known| known.agent_id == row.agent_id) {
+            Some(known) => {
+                known.total_cost += row.total_cost;
+                known.total_input_tokens += row.total_input_tokens;
+                known.total_output_tokens += row.total_output_tokens;
+                known.trace_count += row.trace_count;
+            }
+            None => rows.push(row),
+        }
+    }
+    rows.sort_by(|one, next| next.total_cost.total_cmp(&one.total_cost).then(one.agent_id.cmp(&next.agent_id)));
+    rows
 }
 
 fn may_see(caller: &Caller, trace: &Trace) -> bool {

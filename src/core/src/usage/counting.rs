@@ -1,6 +1,7 @@
 //! Counting usage, once an hour.
 
 use super::{HOUR, hour_of};
+use crate::traces::Retention;
 use chrono::{DateTime, TimeDelta, Utc};
 use goclaw_ports::{Result, clock::Clock, usage::UsageStore};
 use std::{sync::Arc, time::Duration};
@@ -12,9 +13,10 @@ const MINUTE: TimeDelta = TimeDelta::minutes(5);
 /// When counting is tried again after a failure.
 const AGAIN: Duration = Duration::from_secs(300);
 
-/// Counts the hours that have ended, as long as the gateway runs.
+/// Counts the hours that have ended, as long as the gateway runs. Traces that are old enough are given up then: they are counted.
 #[derive(Clone)]
 pub(crate) struct Counting {
+    retention: Arc<Retention>,
     store: Arc<dyn UsageStore>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
@@ -23,8 +25,8 @@ pub(crate) struct Counting {
 
 impl Counting {
     /// Counts what is due now, then at five past every hour.
-    pub fn start(store: Arc<dyn UsageStore>, clock: Arc<dyn Clock>, runtime: &Handle) -> Self {
-        let counting = Self { store, clock, stop: CancellationToken::new(), tasks: TaskTracker::new() };
+    pub fn start(store: Arc<dyn UsageStore>, retention: Retention, clock: Arc<dyn Clock>, runtime: &Handle) -> Self {
+        let counting = Self { retention: Arc::new(retention), store, clock, stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let worker = counting.clone();
         counting.tasks.spawn_on(async move { worker.work().await }, runtime);
         counting
@@ -39,10 +41,14 @@ impl Counting {
 
     async fn work(&self) {
         while !self.stop.is_cancelled() {
-            let wait = match self.count().await {
-                Ok(()) => until_next(self.clock.now()),
+            let work = async {
+                self.count().await?;
+                self.retention.prune(self.clock.now(), &self.stop).await
+            };
+            let wait = match work.await {
+                Ok(_) => until_next(self.clock.now()),
                 Err(error) => {
-                    tracing::warn!(%error, "usage could not be counted; trying again");
+                    tracing::warn!(%error, "usage could not be counted, or old traces not be deleted; trying again");
                     AGAIN
                 }
             };

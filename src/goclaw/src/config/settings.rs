@@ -4,7 +4,7 @@ use super::{
     Config, edition,
     schema::{
         agents::{Compaction, ContextPruning, PruneMode, Subagents},
-        gateway::{DropWord, InjectionWord, QueueWord},
+        gateway::{DropWord, InjectionWord, QueueWord, Quota, Window},
         providers::AcpPermission,
         services::ModelPrice,
         tools::{ExecAsk, ExecSecurity, FetchWord, Profile},
@@ -18,6 +18,7 @@ use goclaw_core::{
     pricing::Price,
     providers::ConfiguredProvider,
     prune::{HardClear, PruneSettings, SoftTrim},
+    quotas::{QuotaLimits, QuotaSettings},
     runs::{
         lanes::LaneSizes,
         queue::{DropPolicy, QueueMode, QueueSettings},
@@ -28,7 +29,7 @@ use goclaw_llm::OAuthOptions;
 use goclaw_ports::JsonObject;
 use goclaw_tools::{Ask, ExecApproval, FetchPolicy, Security, WebFetchOptions};
 use serde_json::json;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 impl Config {
     /// What use cases read.
@@ -42,6 +43,7 @@ impl Config {
             tools: self.tool_settings(),
             speech: self.speech_settings(),
             pricing,
+            trace_days: limit(self.file.telemetry.trace_days, 7).unwrap_or(0),
             lanes: self.lanes(),
             edition: edition::describe(self.edition, self.file.edition.as_ref()),
         }
@@ -68,6 +70,7 @@ impl Config {
                 ping: millis(gateway.ws_ping_interval_ms).unwrap_or(SocketTimes::default().ping),
                 connect: millis(gateway.ws_connect_timeout_ms).unwrap_or(SocketTimes::default().connect),
             },
+            quota: gateway.quota.as_ref().map(quota).unwrap_or_default(),
         }
     }
 
@@ -304,6 +307,19 @@ fn limit(value: Option<Limit>, built_in: u32) -> Option<u32> {
         None => Some(built_in),
         Some(value) if value <= 0 => None,
         Some(value) => Some(u32::try_from(value).unwrap_or(u32::MAX)),
+    }
+}
+
+fn quota(section: &Quota) -> QuotaSettings {
+    let requests = |window: Option<Limit>| limit(window, 0).unwrap_or(0);
+    let limits = |window: &Window| QuotaLimits { hour: requests(window.hour), day: requests(window.day), week: requests(window.week) };
+    let by_name = |windows: &BTreeMap<String, Window>| windows.iter().map(|(name, window)| (name.clone(), limits(window))).collect();
+    QuotaSettings {
+        enabled: section.enabled.unwrap_or(false),
+        default: section.default.as_ref().map(limits).unwrap_or_default(),
+        providers: by_name(&section.providers),
+        channels: by_name(&section.channels),
+        groups: by_name(&section.groups),
     }
 }
 

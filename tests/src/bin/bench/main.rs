@@ -12,6 +12,7 @@ mod sockets;
 mod startup;
 mod table;
 mod upstream;
+mod usage;
 mod wire;
 
 use anyhow::{Context, Result, bail};
@@ -107,6 +108,10 @@ async fn run() -> Result<Table> {
         progress(edition, "lists");
         if let Err(error) = lists::measure(&mut table, edition).await {
             table.fail(edition, "lists", &error);
+        }
+        progress(edition, "usage");
+        if let Err(error) = usage::measure(&mut table, edition).await {
+            table.fail(edition, "usage", &error);
         }
     }
     Ok(table)

@@ -138,12 +138,12 @@ impl Steps<'_> {
             "" => response.content.clone(),
             thinking => format!("<thinking>{thinking}</thinking>\n{}", response.content),
         };
+        span.total_cost = crate::pricing::cost(&settings.pricing, &span.provider, provider_type, &span.model, response);
         let Some(usage) = response.usage else { return };
         counters::llm_tokens(provider_type, usage);
         *self.spoken.usage.get_or_insert_default() += usage;
         span.input_tokens = Some(usage.prompt_tokens);
         span.output_tokens = Some(usage.completion_tokens);
-        span.total_cost = crate::pricing::cost(&settings.pricing, &span.provider, provider_type, &span.model, usage);
         let counts = [
             ("cache_creation_tokens", usage.cache_creation_tokens),
             ("cache_read_tokens", usage.cache_read_tokens),

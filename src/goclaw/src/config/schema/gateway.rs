@@ -118,7 +118,7 @@ pub struct LaneSection {
     pub cron: Option<Int<1, 100_000>>,
 }
 
-/// How much is answered.
+/// How many requests each user has answered. The first of these that limits anything holds: groups, channels, providers, default.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Quota {
@@ -126,23 +126,23 @@ pub struct Quota {
     pub enabled: Option<bool>,
     /// For everybody who is not named below.
     pub default: Option<Window>,
-    /// By provider.
+    /// By the agent's provider.
     pub providers: BTreeMap<String, Window>,
     /// By channel.
     pub channels: BTreeMap<String, Window>,
-    /// By group.
+    /// By user or group (`group:telegram:-100123`).
     pub groups: BTreeMap<String, Window>,
 }
 
-/// How many messages are answered; 0 for no limit.
+/// How many requests are answered; 0 for no limit.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Window {
-    /// In an hour.
+    /// Within an hour.
     pub hour: Option<Limit>,
-    /// In a day.
+    /// Within 24 hours.
     pub day: Option<Limit>,
-    /// In a week.
+    /// Within seven days.
     pub week: Option<Limit>,
 }
 

@@ -1,6 +1,6 @@
 //! `tts`, `cron`, `telemetry`, `tailscale` and `bindings`.
 
-use super::values::{Int, Real, Secret, words};
+use super::values::{Int, Limit, Real, Secret, words};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -183,6 +183,8 @@ pub struct Telemetry {
     pub service_name: Option<String>,
     /// Headers of the requests.
     pub headers: BTreeMap<String, Secret>,
+    /// How many days traces are kept; 7 if absent, 0 or -1 for ever. Usage is kept in any case.
+    pub trace_days: Option<Limit>,
     /// What models cost, by `provider/model` or `model`.
     pub model_pricing: BTreeMap<String, ModelPrice>,
 }

@@ -1,0 +1,3 @@
+drop table trace_retention;
+drop table usage_days;
+drop table usage_totals;

@@ -1,0 +1,181 @@
+//! The writer beside the run: what does not fit waits, what cannot be stored is counted.
+
+use super::*;
+use async_trait::async_trait;
+use goclaw_ports::{
+    Error,
+    clock::{SystemClock, SystemIds},
+    events::EventStream,
+    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, LostRun, TraceFilter, TraceStatus},
+    usage::{AgentUsage, SessionUsage, SessionUsageFilter, UsageKey, UsageSum, UserRequests},
+};
+use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// Keeps what it is given, or nothing at all.
+#[derive(Default)]
+struct Shelf {
+    full: bool,
+    spans: Mutex<HashMap<SpanId, Span>>,
+    batches: AtomicU64,
+    ended: Mutex<Vec<TraceStatus>>,
+}
+
+#[async_trait]
+impl TraceStore for Shelf {
+    async fn insert(&self, _: TenantId, _: &Trace) -> Result<()> {
+        Ok(())
+    }
+    async fn put_spans(&self, _: TenantId, spans: &[Span]) -> Result<()> {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        if self.full {
+            return Err(Error::unavailable("the shelf"));
+        }
+        self.spans.lock().unwrap().extend(spans.iter().map(|span| (span.id, span.clone())));
+        Ok(())
+    }
+    async fn finish(&self, _: TenantId, _: TraceId, end: &TraceEnd) -> Result<bool> {
+        self.ended.lock().unwrap().push(end.status);
+        Ok(true)
+    }
+    async fn find(&self, _: TenantId, _: TraceId) -> Result<Option<(Trace, Vec<Span>)>> {
+        Ok(None)
+    }
+    async fn list(&self, _: TenantId, _: &TraceFilter) -> Result<(Vec<Trace>, i64)> {
+        Ok((vec![], 0))
+    }
+    async fn costs(&self, _: TenantId, _: &CostFilter) -> Result<Vec<CostRow>> {
+        Ok(vec![])
+    }
+    async fn llm_calls(&self, _: TenantId, _: &LlmCallFilter) -> Result<Vec<LlmCall>> {
+        Ok(vec![])
+    }
+    async fn all_tenants_renew_leases(&self, ids: &[TraceId], _: DateTime<Utc>) -> Result<Vec<TraceId>> {
+        Ok(ids.to_vec())
+    }
+    async fn all_tenants_kept_from(&self) -> Result<Option<DateTime<Utc>>> {
+        Ok(None)
+    }
+    async fn all_tenants_fail_running(&self, _: Option<DateTime<Utc>>, _: DateTime<Utc>, _: &str) -> Result<Vec<LostRun>> {
+        Ok(vec![])
+    }
+    async fn all_tenants_prune(&self, _: DateTime<Utc>, _: i64) -> Result<i64> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl UsageStore for Shelf {
+    async fn hours(&self, _: TenantId, _: &UsageFilter) -> Result<Vec<(DateTime<Utc>, UsageSum)>> {
+        Ok(vec![])
+    }
+    async fn breakdown(&self, _: TenantId, _: &UsageFilter, _: UsageKey) -> Result<Vec<(String, UsageSum)>> {
+        Ok(vec![])
+    }
+    async fn users_since(&self, _: TenantId, _: DateTime<Utc>) -> Result<i64> {
+        Ok(0)
+    }
+    async fn requests(&self, _: TenantId, _: Option<&str>, _: DateTime<Utc>, _: i64) -> Result<Vec<UserRequests>> {
+        Ok(vec![])
+    }
+    async fn sessions(&self, _: TenantId, _: &SessionUsageFilter) -> Result<(Vec<SessionUsage>, i64)> {
+        Ok((vec![], 0))
+    }
+    async fn sessions_by_agent(&self, _: TenantId, _: Option<&str>) -> Result<Vec<AgentUsage>> {
+        Ok(vec![])
+    }
+    async fn all_tenants_counted_until(&self) -> Result<Option<DateTime<Utc>>> {
+        Ok(None)
+    }
+    async fn all_tenants_count_hour(&self, _: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+        Ok(None)
+    }
+}
+
+struct Silence;
+
+impl EventBus for Silence {
+    fn publish(&self, _: Event) {}
+    fn subscribe(&self) -> Box<dyn EventStream> {
+        panic!("nobody listens")
+    }
+}
+
+/// Adds up what is counted, by name.
+#[derive(Default)]
+struct Tally(Mutex<HashMap<String, Arc<Count>>>);
+
+#[derive(Default)]
+struct Count(AtomicU64);
+
+impl CounterFn for Count {
+    fn increment(&self, value: u64) {
+        self.0.fetch_add(value, Ordering::Relaxed);
+    }
+    fn absolute(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+impl Tally {
+    fn of(&self, name: &str) -> u64 {
+        self.0.lock().unwrap().get(name).map_or(0, |count| count.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Recorder for Tally {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.0.lock().unwrap().entry(key.name().to_owned()).or_default().clone())
+    }
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// A run with this many steps, from its beginning to the flush at the gateway's end.
+async fn run(shelf: &Arc<Shelf>, steps: usize) {
+    let now = SystemClock.now();
+    let tracer =
+        Tracer::start(shelf.clone(), shelf.clone(), None, Arc::new(Silence), Arc::new(SystemClock), Arc::new(SystemIds), &tokio::runtime::Handle::current());
+    let mut run = tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), now)).await;
+    // No step waits for the writer, which has had no turn yet.
+    for _ in 0..steps {
+        let step = run.span("tool_call", "step");
+        run.end(step, None);
+    }
+    tracer.finish(run, TraceStatus::Completed, String::new(), "done".into());
+    tracer.flush().await;
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_the_queue_waits_for_the_end_of_the_run() {
+    let (shelf, tally) = (Arc::new(Shelf::default()), Tally::default());
+    let _recording = metrics::set_default_local_recorder(&tally);
+    run(&shelf, 3 * QUEUE).await;
+    let spans = shelf.spans.lock().unwrap();
+    assert_eq!(spans.len(), 3 * QUEUE + 1);
+    assert!(spans.values().all(|span| span.status == TraceStatus::Completed));
+    assert_eq!(*shelf.ended.lock().unwrap(), [TraceStatus::Completed]);
+    assert!(shelf.batches.load(Ordering::Relaxed) < 20, "spans are written in batches");
+    assert!(tally.of("goclaw_trace_spans_delayed_total") >= 2 * QUEUE as u64);
+    assert_eq!(tally.of("goclaw_trace_spans_dropped_total"), 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_counted_and_the_run_ends_all_the_same() {
+    let (shelf, tally) = (Arc::new(Shelf { full: true, ..Shelf::default() }), Tally::default());
+    let _recording = metrics::set_default_local_recorder(&tally);
+    run(&shelf, 3).await;
+    assert_eq!(*shelf.ended.lock().unwrap(), [TraceStatus::Completed]);
+    // The run itself may have been in two batches: as it began, and as it ended.
+    assert!((4..=5).contains(&tally.of("goclaw_trace_spans_dropped_total")));
+}
