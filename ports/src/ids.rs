@@ -50,6 +50,8 @@ id! {
     HeartbeatId;
     /// A task that a run handed over to another.
     SubagentTaskId;
+    /// A message that is owed an answer.
+    InboundId;
     /// A trace: one run.
     TraceId;
     /// A span of a trace.

@@ -22,6 +22,7 @@ pub mod events;
 pub mod files;
 pub mod heartbeats;
 pub mod ids;
+pub mod inbound;
 pub mod limits;
 pub mod links;
 pub mod llm;
@@ -46,7 +47,7 @@ pub mod traces;
 pub mod usage;
 
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{AgentId, ApiKeyId, HeartbeatId, LinkId, ProviderId, SessionId, SpanId, SubagentTaskId, TenantId, TraceId};
+pub use ids::{AgentId, ApiKeyId, HeartbeatId, InboundId, LinkId, ProviderId, SessionId, SpanId, SubagentTaskId, TenantId, TraceId};
 pub use message::Message;
 
 /// A JSON object.

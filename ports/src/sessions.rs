@@ -1,6 +1,6 @@
 //! Sessions: conversations, and the messages in them.
 
-use crate::{AgentId, JsonObject, Result, SessionId, TenantId};
+use crate::{AgentId, InboundId, JsonObject, Result, SessionId, TenantId};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -50,6 +50,9 @@ pub struct ChatMessage {
     /// The provider's own content blocks, for the next turn of the same run. Never stored, never shown.
     #[serde(skip)]
     pub raw: Option<serde_json::Value>,
+    /// Whether this is no part of the conversation, but reminds the model of what was said before it. Never stored, never shown.
+    #[serde(skip)]
+    pub reminds: bool,
 }
 
 impl ChatMessage {
@@ -66,6 +69,7 @@ impl ChatMessage {
             is_error: false,
             created_at: None,
             raw: None,
+            reminds: false,
         }
     }
 
@@ -162,6 +166,10 @@ pub struct SessionDelta {
     pub label: Option<String>,
     /// Values to set in its metadata.
     pub metadata: BTreeMap<String, String>,
+    /// The first of the messages is this one, which waited for its turn.
+    pub said: Option<InboundId>,
+    /// These are answered, or nobody will answer them.
+    pub answered: Vec<InboundId>,
 }
 
 /// A message, and its place in its session.
@@ -182,6 +190,8 @@ pub struct Compaction {
     pub through: i64,
     /// What was said until then, earlier summaries included.
     pub summary: String,
+    /// How often the session had been compacted when the summary was begun: it holds for no other.
+    pub after: i32,
 }
 
 /// Which sessions a list holds.
@@ -241,8 +251,8 @@ pub trait SessionStore: Send + Sync {
     }
 
     /// Replaces the older part of a session by its summary, in one durable step, and counts the compaction. Messages that came
-    /// since stay, and so does `updated_at`. `false`, and nothing changes, if there is no such session or its messages up to
-    /// there are gone: it was reset, or compacted already.
+    /// since stay, and so does `updated_at`. `false`, and nothing changes, if there is no such session, its messages up to
+    /// there are gone, or it was compacted since the summary was begun.
     async fn compact(&self, tenant: TenantId, compaction: &Compaction) -> Result<bool>;
 
     /// Sets the title of a session that has none. It does not count as a change: `updated_at` stays. `false` if there is no

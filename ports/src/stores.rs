@@ -2,9 +2,9 @@
 
 use crate::{
     Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, archives::ArchiveStore, builtin_tools::BuiltinToolStore,
-    config_permissions::ConfigPermissionStore, heartbeats::HeartbeatStore, links::LinkStore, locks::Locks, pairing::PairingStore, providers::ProviderStore,
-    sealer::SealedRows, secrets::SecretStore, sessions::SessionStore, subagents::SubagentStore, system_configs::SystemConfigStore, tenants::TenantStore,
-    traces::TraceStore, usage::UsageStore,
+    config_permissions::ConfigPermissionStore, heartbeats::HeartbeatStore, inbound::InboundStore, links::LinkStore, locks::Locks, pairing::PairingStore,
+    providers::ProviderStore, sealer::SealedRows, secrets::SecretStore, sessions::SessionStore, subagents::SubagentStore, system_configs::SystemConfigStore,
+    tenants::TenantStore, traces::TraceStore, usage::UsageStore,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub struct Stores {
     pub config_permissions: Arc<dyn ConfigPermissionStore>,
     pub links: Arc<dyn LinkStore>,
     pub heartbeats: Arc<dyn HeartbeatStore>,
+    pub inbound: Arc<dyn InboundStore>,
     pub locks: Arc<dyn Locks>,
     pub subagents: Arc<dyn SubagentStore>,
     pub archives: Arc<dyn ArchiveStore>,

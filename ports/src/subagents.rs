@@ -223,9 +223,9 @@ pub trait SubagentStore: Send + Sync {
     /// run.
     async fn all_tenants_renew(&self, lease: TaskLease) -> Result<Vec<SubagentTaskId>>;
 
-    /// Takes over at most `limit` tasks that another process held until before `before`: those that ran end with `end`'s status
-    /// and result, and their conversation is still to learn it. Answers with all of them.
-    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, end: &TaskEnd, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>>;
+    /// Takes over at most `limit` tasks that another process held until before `before`. Those that ran still do, in name: whoever
+    /// takes them over finds out how they ended, and their conversation is still to learn it. Answers with all of them.
+    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>>;
 
     /// Puts away at most `limit` tasks whose time has come, and answers with them; deletes those put away before `forget`.
     async fn all_tenants_archive(&self, now: DateTime<Utc>, forget: DateTime<Utc>, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>>;

@@ -284,6 +284,9 @@ pub trait TraceStore: Send + Sync {
     /// The newest calls of models that match, the newest first. Those of runs that another run started are left out.
     async fn llm_calls(&self, tenant: TenantId, filter: &LlmCallFilter) -> Result<Vec<LlmCall>>;
 
+    /// An agent's traces that run, and whose lease holds at `now`; the newest 1,000 at most.
+    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId, now: DateTime<Utc>) -> Result<Vec<TraceId>>;
+
     /// Moves the end of these traces' leases, and answers with those that run still: the others have ended, or were given up.
     async fn all_tenants_renew_leases(&self, ids: &[TraceId], until: DateTime<Utc>) -> Result<Vec<TraceId>>;
 

@@ -16,6 +16,7 @@ mod connect;
 mod database;
 mod error;
 mod heartbeats;
+mod inbound;
 mod json;
 mod limiter;
 mod links;
@@ -112,6 +113,7 @@ pub async fn open(options: PostgresOptions) -> Result<Opened> {
         config_permissions: store.clone(),
         links: store.clone(),
         heartbeats: store.clone(),
+        inbound: store.clone(),
         locks: store.clone(),
         subagents: store.clone(),
         archives: store.clone(),

@@ -426,6 +426,27 @@ diesel::table! {
 }
 
 diesel::table! {
+    inbound_messages (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        session_key -> Text,
+        agent_id -> Uuid,
+        text -> Text,
+        origin_channel -> Text,
+        origin_chat_id -> Text,
+        origin_peer_kind -> Text,
+        origin_user_id -> Text,
+        origin_role -> Text,
+        metadata -> Jsonb,
+        said -> Nullable<BigInt>,
+        attempts -> Integer,
+        lease_owner -> Uuid,
+        lease_until -> Timestamptz,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     heartbeat_run_logs (tenant_id, id) {
         id -> Uuid,
         tenant_id -> Uuid,

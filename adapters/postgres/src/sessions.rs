@@ -29,7 +29,9 @@ diesel::define_sql_function! {
 }
 
 /// Locking the session's row gives each call a run of numbers of its own, so calls neither collide nor mix.
-const APPEND: &str = "\
+macro_rules! append {
+    ($($more:literal)?) => {
+        concat!("\
     with session as ( \
         update sessions set next_seq = next_seq + cardinality($3), message_count = message_count + cardinality($3), message_bytes = message_bytes + $4, \
             input_tokens = input_tokens + $5, output_tokens = output_tokens + $6, model = coalesce($7, model), provider = coalesce($8, provider), \
@@ -40,8 +42,27 @@ const APPEND: &str = "\
         insert into session_messages (session_id, tenant_id, seq, message, created_at) \
         select session.id, session.tenant_id, session.first + spoken.number - 1, spoken.message, $10 \
         from session, unnest($3) with ordinality as spoken (message, number) \
-    ) \
-    select id from session";
+    ) ", $($more,)? "select id from session")
+    };
+}
+
+const APPEND: &str = append!();
+
+/// The same, and what it means for messages that are owed an answer.
+const APPEND_INBOUND: &str = append!(
+    ", answered as ( \
+        delete from inbound_messages using session where inbound_messages.tenant_id = $1 and inbound_messages.id = any($12) \
+    ), waited as ( \
+        update inbound_messages set said = session.first from session where inbound_messages.tenant_id = $1 and inbound_messages.id = $13 \
+    ) "
+);
+
+/// Nothing is owed to a session's user any more.
+const FORGET: &str = "delete from inbound_messages where tenant_id = $1 and session_key = $2";
+
+const DELETE: &str = "\
+    with owed as (delete from inbound_messages where tenant_id = $1 and session_key = $2) \
+    delete from sessions where tenant_id = $1 and session_key = $2";
 
 const COMPACT: &str = "\
     update sessions set summary = $3, compaction_count = compaction_count + 1, message_count = kept.number, message_bytes = kept.bytes \
@@ -210,21 +231,27 @@ impl SessionStore for Postgres {
             stored.push(encode(&dated)?);
         }
         let connection = self.tenant(tenant).await?;
-        let query = Fixed(
-            sql_query(APPEND)
-                .bind::<SqlUuid, _>(tenant.0)
-                .bind::<Text, _>(text(key))
-                .bind::<Array<Jsonb>, _>(stored)
-                .bind::<BigInt, _>(bytes)
-                .bind::<BigInt, _>(delta.input_tokens)
-                .bind::<BigInt, _>(delta.output_tokens)
-                .bind::<Nullable<Text>, _>(delta.model.as_deref().map(text))
-                .bind::<Nullable<Text>, _>(delta.provider.as_deref().map(text))
-                .bind::<Jsonb, _>(encode(&delta.metadata)?)
-                .bind::<Timestamptz, _>(now)
-                .bind::<Nullable<Text>, _>(delta.label.as_deref().map(text)),
-        );
-        let session: Option<Appended> = connection.run_optional(query.get_result(&mut connection.pipe())).await?;
+        let inbound = delta.said.is_some() || !delta.answered.is_empty();
+        let query = sql_query(if inbound { APPEND_INBOUND } else { APPEND })
+            .bind::<SqlUuid, _>(tenant.0)
+            .bind::<Text, _>(text(key))
+            .bind::<Array<Jsonb>, _>(stored)
+            .bind::<BigInt, _>(bytes)
+            .bind::<BigInt, _>(delta.input_tokens)
+            .bind::<BigInt, _>(delta.output_tokens)
+            .bind::<Nullable<Text>, _>(delta.model.as_deref().map(text))
+            .bind::<Nullable<Text>, _>(delta.provider.as_deref().map(text))
+            .bind::<Jsonb, _>(encode(&delta.metadata)?)
+            .bind::<Timestamptz, _>(now)
+            .bind::<Nullable<Text>, _>(delta.label.as_deref().map(text));
+        let session: Option<Appended> = if inbound {
+            let query = query
+                .bind::<Array<SqlUuid>, _>(delta.answered.iter().map(|id| id.0).collect::<Vec<_>>())
+                .bind::<Nullable<SqlUuid>, _>(delta.said.map(|id| id.0));
+            connection.run_optional(Fixed(query).get_result(&mut connection.pipe())).await?
+        } else {
+            connection.run_optional(Fixed(query).get_result(&mut connection.pipe())).await?
+        };
         session.map(drop).ok_or_else(|| Error::not_found("session", key))
     }
 
@@ -256,7 +283,7 @@ impl SessionStore for Postgres {
         let compacting = connection.raw().transaction(async |connection| -> Result<bool, Failure> {
             enter(connection, tenant).await?;
             // The row's lock keeps appends out until the counts are right again.
-            let own = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::id.eq(id)));
+            let own = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::id.eq(id)).and(sessions::compaction_count.eq(compaction.after)));
             let session: Option<Uuid> = own.select(sessions::id).for_update().first(connection).await.optional()?;
             let old = session_messages::table
                 .filter(session_messages::tenant_id.eq(tenant.0).and(session_messages::session_id.eq(id)).and(session_messages::seq.le(compaction.through)));
@@ -292,6 +319,7 @@ impl SessionStore for Postgres {
             let Some(session) = session else { return Ok(false) };
             let messages = session_messages::table.filter(session_messages::tenant_id.eq(tenant.0).and(session_messages::session_id.eq(session)));
             diesel::delete(messages).execute(connection).await?;
+            Fixed(sql_query(FORGET).bind::<SqlUuid, _>(tenant.0).bind::<Text, _>(text(key))).execute(connection).await?;
             Ok(true)
         });
         Ok(within(resetting).await?)
@@ -299,7 +327,7 @@ impl SessionStore for Postgres {
 
     async fn delete(&self, tenant: TenantId, key: &str) -> Result<bool> {
         let connection = self.tenant(tenant).await?;
-        let query = diesel::delete(sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key)))));
+        let query = Fixed(sql_query(DELETE).bind::<SqlUuid, _>(tenant.0).bind::<Text, _>(text(key)));
         Ok(connection.run(query.execute(&mut connection.pipe())).await? > 0)
     }
 }

@@ -139,7 +139,7 @@ impl SubagentStore for Postgres {
         Ok(held.into_iter().filter(|(_, status)| status == RUNNING).map(|(id, _)| SubagentTaskId(id)).collect())
     }
 
-    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, end: &TaskEnd, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>> {
+    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>> {
         let mut connection = self.engine().await?;
         let adopting = connection.raw().transaction(async |connection| -> Result<Vec<TaskRow>, Failure> {
             // Tasks that another replica is taking over are passed over.
@@ -155,15 +155,9 @@ impl SubagentStore for Postgres {
             if lost.is_empty() {
                 return Ok(vec![]);
             }
-            let ended = (
-                tasks::status.eq(end.status.as_str()),
-                tasks::result.eq(text(&end.result)),
-                tasks::told_at.eq(None::<DateTime<Utc>>),
-                tasks::completed_at.eq(end.at),
-                tasks::archive_at.eq(end.archive_at),
-            );
-            diesel::update(tasks::table.filter(tasks::id.eq_any(&lost).and(tasks::status.eq(RUNNING)))).set(ended).execute(connection).await?;
-            let held = (tasks::lease_owner.eq(lease.owner), tasks::lease_until.eq(lease.until), tasks::updated_at.eq(end.at));
+            let running = tasks::table.filter(tasks::id.eq_any(&lost).and(tasks::status.eq(RUNNING)));
+            diesel::update(running).set(tasks::told_at.eq(None::<DateTime<Utc>>)).execute(connection).await?;
+            let held = (tasks::lease_owner.eq(lease.owner), tasks::lease_until.eq(lease.until));
             Ok(diesel::update(tasks::table.filter(tasks::id.eq_any(&lost))).set(held).returning(TaskRow::as_returning()).get_results(connection).await?)
         });
         within(adopting).await?.into_iter().map(TaskRow::with_tenant).collect()

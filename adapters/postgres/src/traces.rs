@@ -49,6 +49,9 @@ const FINISH: &str = "\
         duration_ms = greatest(0, floor(extract(epoch from $3 - start_time) * 1000))::bigint \
     where tenant_id = $1 and id = $2";
 
+const RUNNING_OF_AGENT: &str = "\
+    select id from traces where status = 'running' and lease_until > $3 and tenant_id = $1 and agent_id = $2 order by lease_until desc limit 1000";
+
 const RENEW: &str = "update traces set lease_until = $2 where id = any($1) and status = 'running' returning id";
 
 /// A row that another replica is failing is waited for, and then found to run no more.
@@ -281,6 +284,13 @@ impl TraceStore for Postgres {
         );
         let rows: Vec<LlmCallRow> = connection.run(query.load(&mut connection.pipe())).await?;
         rows.into_iter().map(LlmCallRow::call).collect()
+    }
+
+    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId, now: DateTime<Utc>) -> Result<Vec<TraceId>> {
+        let connection = self.tenant(tenant).await?;
+        let query = Fixed(sql_query(RUNNING_OF_AGENT).bind::<SqlUuid, _>(tenant.0).bind::<SqlUuid, _>(agent.0).bind::<Timestamptz, _>(now));
+        let running: Vec<Running> = connection.run(query.load(&mut connection.pipe())).await?;
+        Ok(running.into_iter().map(|running| TraceId(running.id)).collect())
     }
 
     async fn all_tenants_renew_leases(&self, ids: &[TraceId], until: DateTime<Utc>) -> Result<Vec<TraceId>> {

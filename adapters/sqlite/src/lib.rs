@@ -19,6 +19,7 @@ mod database;
 mod failure;
 mod filter;
 mod heartbeats;
+mod inbound;
 mod inspect;
 mod links;
 mod lock;
@@ -86,6 +87,7 @@ pub async fn open(options: SqliteOptions) -> Result<Stores> {
         config_permissions: database.clone(),
         links: database.clone(),
         heartbeats: database.clone(),
+        inbound: database.clone(),
         locks: database.clone(),
         subagents: database.clone(),
         archives: database.clone(),

@@ -78,7 +78,12 @@ fn clear(connection: &Connection, id: SessionId) -> rusqlite::Result<()> {
     connection.prepare_cached("delete from session_messages where session_id = ?1")?.execute([Text(id)]).map(drop)
 }
 
-fn append(
+/// Nothing is owed to the session's user any more.
+fn forget(connection: &Connection, tenant: TenantId, key: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("delete from inbound_messages where tenant_id = ?1 and session_key = ?2")?.execute(params![Text(tenant), key]).map(drop)
+}
+
+pub(crate) fn append(
     connection: &Connection,
     tenant: TenantId,
     key: &str,
@@ -119,6 +124,16 @@ fn append(
     let mut insert = connection.prepare_cached("insert into session_messages (session_id, tenant_id, seq, message, created_at) values (?1, ?2, ?3, ?4, ?5)")?;
     for (seq, (json, created_at)) in (next - count..).zip(messages) {
         insert.execute(params![id, tenant, seq, json, Time(*created_at)])?;
+    }
+    if let Some(said) = delta.said {
+        connection.prepare_cached("update inbound_messages set said = ?3 where tenant_id = ?1 and id = ?2")?.execute(params![
+            tenant,
+            Text(said),
+            next - count
+        ])?;
+    }
+    for answered in &delta.answered {
+        connection.prepare_cached("delete from inbound_messages where tenant_id = ?1 and id = ?2")?.execute(params![tenant, Text(answered)])?;
     }
     Ok(())
 }
@@ -237,7 +252,13 @@ impl SessionStore for Sqlite {
     async fn compact(&self, tenant: TenantId, compaction: &Compaction) -> Result<bool> {
         let compaction = compaction.clone();
         self.write(move |connection| {
-            let Compaction { session, through, summary } = &compaction;
+            let Compaction { session, through, summary, after } = &compaction;
+            let unchanged: bool = connection
+                .prepare_cached("select exists (select 1 from sessions where id = ?1 and tenant_id = ?2 and compaction_count = ?3)")?
+                .query_row(params![Text(session), Text(tenant), after], |row| row.get(0))?;
+            if !unchanged {
+                return Ok(false);
+            }
             let gone = connection.prepare_cached("delete from session_messages where session_id = ?1 and tenant_id = ?2 and seq <= ?3")?.execute(params![
                 Text(session),
                 Text(tenant),
@@ -272,6 +293,7 @@ impl SessionStore for Sqlite {
         self.write(move |connection| {
             let Some(session) = find(connection, tenant, &key)? else { return Ok(false) };
             clear(connection, session.id)?;
+            forget(connection, tenant, &key)?;
             connection
                 .prepare_cached("update sessions set summary = '', message_count = 0, message_bytes = 0, updated_at = ?2 where id = ?1")?
                 .execute(params![Text(session.id), Time(now)])?;
@@ -283,6 +305,7 @@ impl SessionStore for Sqlite {
     async fn delete(&self, tenant: TenantId, key: &str) -> Result<bool> {
         let key = key.to_owned();
         self.write(move |connection| {
+            forget(connection, tenant, &key)?;
             let mut statement = connection.prepare_cached("delete from sessions where tenant_id = ?1 and session_key = ?2")?;
             Ok(statement.execute(params![Text(tenant), key])? > 0)
         })

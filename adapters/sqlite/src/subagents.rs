@@ -144,18 +144,14 @@ impl SubagentStore for Sqlite {
         .await
     }
 
-    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, end: &TaskEnd, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>> {
-        let end = end.clone();
+    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>> {
         self.write(move |connection| {
             let mut statement = connection.prepare_cached(&format!(
-                "update subagent_tasks set lease_owner = ?2, lease_until = ?3, told_at = iif(status = 'running', null, told_at),
-                    result = iif(status = 'running', ?5, result), completed_at = iif(status = 'running', ?6, completed_at),
-                    archive_at = iif(status = 'running', ?7, archive_at), status = iif(status = 'running', ?4, status), updated_at = ?6
-                 where id in (select id from subagent_tasks where lease_until < ?1 and lease_owner <> ?2 and {HELD} order by lease_until limit ?8)
+                "update subagent_tasks set lease_owner = ?2, lease_until = ?3, told_at = iif(status = 'running', null, told_at)
+                 where id in (select id from subagent_tasks where lease_until < ?1 and lease_owner <> ?2 and {HELD} order by lease_until limit ?4)
                  returning *"
             ))?;
-            let parameters =
-                params![Time(before), Text(lease.owner), Time(lease.until), end.status.as_str(), end.result, Time(end.at), Time(end.archive_at), limit.max(0)];
+            let parameters = params![Time(before), Text(lease.owner), Time(lease.until), limit.max(0)];
             let adopted = statement.query_map(parameters, task_with_tenant)?.collect::<rusqlite::Result<_>>()?;
             Ok(adopted)
         })

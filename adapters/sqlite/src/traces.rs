@@ -11,7 +11,7 @@ use crate::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
-    Error, Result, TenantId, TraceId,
+    AgentId, Error, Result, TenantId, TraceId,
     traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, LostRun, Span, Trace, TraceEnd, TraceFilter, TraceStatus, TraceStore},
 };
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
@@ -179,6 +179,19 @@ impl TraceStore for Sqlite {
                 .query_map(params![Text(tenant), providers, agent, since, limit], row::llm_call)?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(calls)
+        })
+        .await
+    }
+
+    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId, now: DateTime<Utc>) -> Result<Vec<TraceId>> {
+        self.read(move |connection| {
+            // Few traces run at once, so the index of those is the way to them.
+            let mut statement = connection.prepare_cached(
+                "select id from traces indexed by traces_by_lease
+                 where status = 'running' and lease_until > ?3 and tenant_id = ?1 and agent_id = ?2 order by lease_until desc limit 1000",
+            )?;
+            let running = statement.query_map(params![Text(tenant), Text(agent), Time(now)], |row| row.get::<_, Text<TraceId>>(0))?;
+            Ok(running.map(|id| id.map(|id| id.0)).collect::<rusqlite::Result<_>>()?)
         })
         .await
     }

@@ -17,18 +17,13 @@ use crate::{
     runs::{
         Runs,
         engine::{End, Engine},
+        inbound::Accepted,
         queue::QueueMode,
         request::{Origin, Request},
     },
     sessions::Sessions,
 };
-use goclaw_ports::{
-    Error, ErrorKind, Message, Result,
-    clock::Ids,
-    message,
-    roles::Role,
-    sessions::{ChatMessage, MessageRole, SessionDelta},
-};
+use goclaw_ports::{Error, JsonObject, Message, Result, clock::Ids, message, roles::Role};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -197,22 +192,29 @@ impl Chat {
             return Ok(Sent::Command(answer));
         }
         self.quotas.admit(caller.tenant, Source { user: &caller.user, channel: "ws", provider: &agent.provider }).await?;
-        let mut stored = false;
+        let (mut text, origin) = (request.message, Origin::direct("ws", &*caller.user));
+        let mut owed = vec![];
         let interrupts = self.engine.settings.installation().gateway.queue.mode == QueueMode::Interrupt;
-        if let Some(run) = self.runs.current(caller.tenant, &session_key).filter(|run| run.user == caller.user && !interrupts) {
-            let text = self.engine.checked_injection(caller.tenant, &request.message).await?;
-            if self.remember(caller, &session_key, &text).await? {
-                if run.inject(&text) {
+        let current = self.runs.current(caller.tenant, &session_key).filter(|run| run.user == caller.user && !interrupts);
+        if let Some(run) = current.filter(|run| run.has_room()) {
+            let checked = self.engine.checked_injection(caller.tenant, &text).await?;
+            let accepted = Accepted { caller, agent: agent.id, session_key: &session_key, text: &checked, origin: &origin, metadata: JsonObject::new() };
+            if let Some(id) = self.engine.inbound.say(accepted).await? {
+                self.engine.inbound.stops(&[id], &run.cancel);
+                if run.inject(id, &checked) {
                     return Ok(Sent::Injected);
                 }
-                stored = true;
+                owed.push(id);
+                text = checked;
             }
         }
-        let started = self.engine.start(Request {
-            stored,
+        let started = self.engine.start_owed(Request {
+            stored: !owed.is_empty(),
+            owed,
             stream: request.stream,
-            ..Request::new(caller.clone(), agent, session_key, request.message, Origin::direct("ws", &*caller.user))
-        })?;
+            ..Request::new(caller.clone(), agent, session_key, text, origin)
+        });
+        let started = started.await?;
         match started.end.await {
             Ok(End::Completed(outcome)) => Ok(Sent::Completed { run_id: started.run.id, outcome }),
             Ok(End::Cancelled) => Ok(Sent::Cancelled),
@@ -278,17 +280,6 @@ impl Chat {
             return Err(Error::forbidden("this session belongs to another user"));
         }
         Ok(())
-    }
-
-    /// Puts a user's message into a conversation that is there.
-    async fn remember(&self, caller: &Caller, key: &str, text: &str) -> Result<bool> {
-        let now = self.engine.clock.now();
-        let said = ChatMessage { created_at: Some(now), ..ChatMessage::new(MessageRole::User, text) };
-        match self.engine.sessions.append(caller.tenant, key, &[said], &SessionDelta::default(), now).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -110,14 +110,14 @@ pub(crate) fn remembered(summary: &str) -> Vec<ChatMessage> {
     if summary.is_empty() {
         return vec![];
     }
-    vec![ChatMessage::new(MessageRole::User, format!("{REMINDER}\n{summary}")), ChatMessage::new(MessageRole::Assistant, "I remember, and go on from there.")]
+    let reminder = |role, text| ChatMessage { reminds: true, ..ChatMessage::new(role, text) };
+    vec![reminder(MessageRole::User, format!("{REMINDER}\n{summary}")), reminder(MessageRole::Assistant, "I remember, and go on from there.".to_owned())]
 }
 
 /// How many messages stand before the conversation itself: the system prompt, and the summary of what was said earlier.
 pub(crate) fn lead_of(messages: &[ChatMessage]) -> usize {
     let system = system_of(messages);
-    let reminder = messages.get(system).is_some_and(|message| message.role == MessageRole::User && message.content.starts_with(REMINDER));
-    if reminder { system + 2 } else { system }
+    system + messages[system..].iter().take_while(|message| message.reminds).count()
 }
 
 /// The most characters of what somebody says, and of a tool's result, that a summary is made from.
@@ -169,6 +169,16 @@ mod tests {
         {
             assert_eq!(cut(roles(conversation).iter(), keep), start, "{conversation} {keep}");
         }
+    }
+
+    #[test]
+    fn the_reminder_of_a_summary_is_told_from_words_that_look_like_it() {
+        let system = ChatMessage::new(MessageRole::System, "You are a fox.");
+        let with = |more: Vec<ChatMessage>| [vec![system.clone()], more].concat();
+        assert_eq!(lead_of(&with([remembered("Dens."), roles("ua")].concat())), 3);
+        let typed: Vec<_> = remembered("Dens.").into_iter().map(|message| ChatMessage::new(message.role, message.content)).collect();
+        assert_eq!(lead_of(&with(typed)), 1, "a user may write the same words");
+        assert_eq!((lead_of(&with(remembered(""))), lead_of(&[])), (1, 0));
     }
 
     #[test]

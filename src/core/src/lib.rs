@@ -93,7 +93,7 @@ use pools::{Pools, Routes, Standings};
 use providers::{ConfiguredProvider, Providers, Registry, StoredProviders};
 use quotas::RequestQuotas;
 use rate::RequestRate;
-use runs::{Runs, engine::Engine};
+use runs::{Runs, engine::Engine, inbound::Inbound, resume::Resumption};
 use sessions::Sessions;
 use settings::{LiveSettings, TenantSettings};
 use speech::{Speech, SpeechTool, Voice};
@@ -230,6 +230,7 @@ pub struct Core {
     heart: Arc<Heart>,
     summoner: Arc<Summoner>,
     subagents: Arc<Subagents>,
+    resumption: Arc<Resumption>,
     tracer: Tracer,
     counting: Counting,
     audit: Audit,
@@ -389,6 +390,7 @@ impl Core {
                 titles: Arc::new(tokio::sync::Semaphore::new(runs::title::AT_ONCE)),
                 compactions: Default::default(),
                 sessions: stores.sessions.clone(),
+                inbound: Arc::new(Inbound::new(stores.inbound.clone(), clock.clone(), ids.clone())),
                 registry: registry.clone(),
                 routes,
                 tools: Arc::new(toolbox),
@@ -412,6 +414,14 @@ impl Core {
             tracer.keep_leases(bus.clone(), &runtime);
         }
         subagents.follow(exclusive).await?;
+        let resumption = Arc::new(Resumption {
+            engine: engine.clone(),
+            agents: agents.clone(),
+            tenants: stores.tenants.clone(),
+            work: Default::default(),
+            stop: Default::default(),
+        });
+        resumption.follow(exclusive).await?;
         let sessions = Arc::new(Sessions {
             store: stores.sessions.clone(),
             agents: stores.agents.clone(),
@@ -588,6 +598,7 @@ impl Core {
             heart,
             summoner,
             subagents,
+            resumption,
             tracer,
             audit,
         }))
@@ -600,6 +611,7 @@ impl Core {
         tokio::join!(self.runs.drain(grace), self.archives.stop(grace));
         self.heart.settle().await;
         self.subagents.stop().await;
+        self.resumption.stop().await;
         self.summoner.stop().await;
         self.tracer.flush().await;
         self.counting.stop().await;

@@ -7,6 +7,7 @@ pub(crate) mod engine;
 pub(crate) mod fallback;
 pub(crate) mod guard;
 pub(crate) mod history;
+pub(crate) mod inbound;
 pub mod lanes;
 pub(crate) mod loops;
 pub(crate) mod onboarding;
@@ -14,11 +15,12 @@ pub(crate) mod prompt;
 pub mod queue;
 pub mod reasoning;
 pub(crate) mod request;
+pub(crate) mod resume;
 pub(crate) mod sanitise;
 pub(crate) mod steps;
 pub(crate) mod title;
 
-use goclaw_ports::{Error, TenantId};
+use goclaw_ports::{Error, InboundId, TenantId};
 use lanes::{LaneSizes, Lanes};
 use queue::Conversation;
 use request::Asked;
@@ -70,7 +72,22 @@ pub struct ActiveRun {
 #[derive(Default)]
 struct Inbox {
     open: bool,
-    messages: VecDeque<String>,
+    /// Those that the model has not seen.
+    messages: VecDeque<(InboundId, String)>,
+    /// Those that the run is to answer: what it was started for, and what it took in.
+    owed: Vec<InboundId>,
+}
+
+impl Inbox {
+    fn has_room(&self) -> bool {
+        self.open && self.messages.len() < INBOX
+    }
+
+    fn drain(&mut self) -> Vec<String> {
+        let (ids, texts): (Vec<_>, Vec<_>) = self.messages.drain(..).unzip();
+        self.owed.extend(ids);
+        texts
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -111,26 +128,48 @@ impl ActiveRun {
         lock(&self.inbox).open = true;
     }
 
+    /// Whether the run would take another message in.
+    pub(crate) fn has_room(&self) -> bool {
+        lock(&self.inbox).has_room()
+    }
+
     /// Gives the run another message. `false` if it takes none, or no more.
-    pub(crate) fn inject(&self, text: &str) -> bool {
+    pub(crate) fn inject(&self, id: InboundId, text: &str) -> bool {
         let mut inbox = lock(&self.inbox);
-        let takes = inbox.open && inbox.messages.len() < INBOX;
+        let takes = inbox.has_room();
         if takes {
-            inbox.messages.push_back(text.to_owned());
+            inbox.messages.push_back((id, text.to_owned()));
         }
         takes
     }
 
+    /// The run is to answer these.
+    pub(crate) fn owe(&self, ids: &[InboundId]) {
+        lock(&self.inbox).owed.extend(ids);
+    }
+
     /// The messages that came in.
     pub(crate) fn drain_inbox(&self) -> Vec<String> {
-        lock(&self.inbox).messages.drain(..).collect()
+        lock(&self.inbox).drain()
     }
 
     /// The messages that came in; if there are none, the run takes no more.
     pub(crate) fn drain_or_close_inbox(&self) -> Vec<String> {
         let mut inbox = lock(&self.inbox);
         inbox.open = !inbox.messages.is_empty();
-        inbox.messages.drain(..).collect()
+        inbox.drain()
+    }
+
+    /// The run takes no more messages in. Answers with those that it is to answer, and empties their list.
+    pub(crate) fn close_inbox(&self) -> Vec<InboundId> {
+        let mut inbox = lock(&self.inbox);
+        inbox.open = false;
+        std::mem::take(&mut inbox.owed)
+    }
+
+    /// The messages that came in and that the model has not seen, once no more come in.
+    pub(crate) fn unseen(&self) -> Vec<(InboundId, String)> {
+        lock(&self.inbox).messages.drain(..).collect()
     }
 
     /// What the run does now, as its last `activity` event said.
@@ -347,14 +386,29 @@ mod tests {
     #[test]
     fn a_run_takes_messages_until_it_closes_with_none_left() {
         let run = run("s");
-        assert!(!run.inject("too early"));
+        let id = |n| InboundId(Uuid::from_u128(n));
+        assert!(!run.inject(id(0), "too early"));
         run.open_inbox();
-        assert!((0..INBOX).all(|n| run.inject(&n.to_string())));
-        assert!(!run.inject("too many"));
+        assert!((0..INBOX).all(|n| run.inject(id(1), &n.to_string())));
+        assert!(!run.has_room() && !run.inject(id(0), "too many"));
         assert_eq!(run.drain_or_close_inbox().len(), INBOX);
-        assert!(run.inject("still open"));
+        assert!(run.inject(id(2), "still open"));
         assert_eq!(run.drain_or_close_inbox(), ["still open"]);
         assert!(run.drain_or_close_inbox().is_empty());
-        assert!(!run.inject("closed"));
+        assert!(!run.inject(id(0), "closed"));
+        assert_eq!(run.close_inbox(), [id(1), id(1), id(1), id(1), id(1), id(2)]);
+        assert!(run.close_inbox().is_empty() && run.unseen().is_empty());
+    }
+
+    #[test]
+    fn what_a_run_has_not_seen_when_it_closes_it_does_not_answer() {
+        let run = run("s");
+        let id = |n| InboundId(Uuid::from_u128(n));
+        run.owe(&[id(1)]);
+        run.open_inbox();
+        assert!(run.inject(id(2), "late"));
+        assert_eq!(run.close_inbox(), [id(1)]);
+        assert!(!run.inject(id(3), "too late"));
+        assert_eq!(run.unseen(), [(id(2), "late".to_owned())]);
     }
 }

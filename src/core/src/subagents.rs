@@ -6,6 +6,7 @@ mod delegate;
 mod errands;
 mod limits;
 mod spawn;
+mod tell;
 
 pub(crate) use delegate::DelegateTool;
 pub(crate) use spawn::SpawnTool;
@@ -26,7 +27,6 @@ use goclaw_ports::{
     Error, ErrorKind, JsonObject, LinkId, SubagentTaskId, TenantId,
     agents::Agent,
     clock::Clock,
-    events::Event,
     message,
     subagents::{CapReached, SubagentStore, SubagentTask, TaskCap, TaskCaps, TaskEnd, TaskKind, TaskLease, TaskOrigin, TaskStatus},
     tenants::TenantStore,
@@ -34,7 +34,7 @@ use goclaw_ports::{
 };
 use limits::Limits;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -65,8 +65,8 @@ pub(crate) struct Subagents {
     tenants: Arc<dyn TenantStore>,
     /// This process, as tasks name it.
     owner: Uuid,
-    /// The tasks of this process that run, and what stops them.
-    running: Mutex<HashMap<SubagentTaskId, CancellationToken>>,
+    /// The tasks of this process that run.
+    running: Mutex<HashMap<SubagentTaskId, Underway>>,
     announcing: Announcing,
     work: TaskTracker,
     stop: CancellationToken,
@@ -98,6 +98,15 @@ struct Handed {
     ended: oneshot::Receiver<SubagentTask>,
 }
 
+/// A task that runs.
+struct Underway {
+    tenant: TenantId,
+    /// The task, without what is to be done.
+    task: SubagentTask,
+    /// What stops it.
+    cancel: CancellationToken,
+}
+
 /// What is kept with a task for the run that announces its result.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -109,6 +118,11 @@ struct Kept {
     allow_tools: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     media: Vec<MediaResult>,
+    /// What the agents are called, for those who watch.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    source_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    target_name: String,
 }
 
 impl Kept {
@@ -179,7 +193,8 @@ impl Subagents {
         let tenant = above.asked.caller.tenant;
         // Known before it is stored: a task of this process that nobody here knows counts as lost.
         let cancel = CancellationToken::new();
-        lock(&self.running).insert(id, cancel.clone());
+        let underway = Underway { tenant, task: SubagentTask { description: String::new(), ..task.clone() }, cancel: cancel.clone() };
+        lock(&self.running).insert(id, underway);
         let begun = self.begin(tenant, &task, &order, above, cancel).await;
         let started = begun.inspect_err(|_| drop(lock(&self.running).remove(&id)))?;
         self.tell(tenant, &task, if order.waited { "sync" } else { "async" });
@@ -224,7 +239,14 @@ impl Subagents {
     fn task_of(&self, id: SubagentTaskId, above: &ActiveRun, order: &Order) -> SubagentTask {
         let (asked, now) = (&above.asked, self.clock().now());
         let depth = asked.lineage.spawns + asked.lineage.delegations + 1;
-        let kept = Kept { trace_id: Some(asked.trace), channel_type: asked.origin.channel_type.clone(), allow_tools: asked.allow_tools.clone(), media: vec![] };
+        let kept = Kept {
+            trace_id: Some(asked.trace),
+            channel_type: asked.origin.channel_type.clone(),
+            allow_tools: asked.allow_tools.clone(),
+            media: vec![],
+            source_name: order.parent.display_name.clone(),
+            target_name: order.agent.display_name.clone(),
+        };
         SubagentTask {
             id,
             kind: order.kind,
@@ -346,6 +368,7 @@ impl Subagents {
         lock(&self.running).remove(&task.id);
         self.tell(tenant, &task, if waited { "sync" } else { "async" });
         if task.told_at.is_none() {
+            self.tell_accumulated(tenant, &task).await;
             self.announce_soon(tenant, &task.session_key);
         }
         task
@@ -364,40 +387,6 @@ impl Subagents {
             tokio::time::sleep(Duration::from_secs(pause)).await;
         }
         ended
-    }
-
-    /// Tells the world how a delegation stands.
-    fn tell(&self, tenant: TenantId, task: &SubagentTask, mode: &str) {
-        if task.kind != TaskKind::Delegation {
-            return;
-        }
-        let (name, error) = match task.status {
-            TaskStatus::Running => ("delegation.started", None),
-            TaskStatus::Completed => ("delegation.completed", None),
-            TaskStatus::Failed => ("delegation.failed", Some(&task.result)),
-            TaskStatus::Cancelled => ("delegation.cancelled", None),
-        };
-        let mut payload = json!({
-            "delegation_id": task.id,
-            "source_agent_id": task.parent_agent_id,
-            "source_agent_key": task.parent_agent_key,
-            "target_agent_id": task.agent_id,
-            "target_agent_key": task.agent_key,
-            "user_id": task.origin.user_id,
-            "channel": task.origin.channel,
-            "chat_id": task.origin.chat_id,
-            "mode": mode,
-            "task": task.description,
-            "status": task.status.as_str(),
-            "created_at": task.created_at,
-        });
-        if let Some(completed) = task.completed_at {
-            payload["elapsed_ms"] = (completed - task.created_at).num_milliseconds().into();
-        }
-        if let Some(error) = error {
-            payload["error"] = error.as_str().into();
-        }
-        self.engine.bus.publish(Event::new(tenant, name, payload).of_user(&task.origin.user_id));
     }
 }
 

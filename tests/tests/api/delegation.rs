@@ -151,6 +151,40 @@ on_both_editions! {
         assert!(!said.iter().any(|line| line.contains("[System]")), "what the agent was told is no part of the conversation: {said:?}");
     }
 
+    async fn those_who_watch_hear_how_delegations_get_on(edition) {
+        let (server, mut socket, _) = linked(edition, json!({})).await;
+        let owl = server.owner().get("/v1/agents/owl").await.expect(200)["id"].as_str().unwrap().to_owned();
+        server.owner().put(&format!("/v1/agents/{owl}"), &json!({"display_name": "Owl"})).await.expect(200);
+        let fox = server.owner().get("/v1/agents/fox").await.expect(200)["id"].clone();
+        let gate = Gate::closed();
+        server.llm.on(hand_on("async", Answer::text("Mice.").gated(&gate)));
+        server.llm.next(Answer::tool("delegate", &json!({"agent": "owl", "task": "One?", "mode": "async"})).and_tool("delegate", &json!({"agent": "owl", "task": "Two?", "mode": "async"})));
+        let session = fox_session("1");
+        ask(&mut socket, &session, "What do owls eat?").await;
+        server.llm.wait_for_questions(4).await;
+        let both = |event: &Value| event["event"] == "delegation.progress" && event["payload"]["active_delegations"].as_array().is_some_and(|active| active.len() == 2);
+        let mut progress = socket.event(both).await["payload"].take();
+        for active in progress["active_delegations"].as_array_mut().unwrap() {
+            let active = active.as_object_mut().unwrap();
+            assert!(active.remove("elapsed_ms").unwrap().is_i64() && active.remove("delegation_id").unwrap().is_string());
+            assert_eq!(json!(active), json!({"target_agent_key": "owl", "target_display_name": "Owl", "activity": "thinking"}));
+        }
+        progress.as_object_mut().unwrap().remove("active_delegations");
+        let source = json!({"source_agent_id": fox, "source_agent_key": "fox", "user_id": "system", "channel": "ws", "chat_id": "system"});
+        assert_eq!(progress, source);
+        // One of the two is let through, then the other.
+        gate.pass(1);
+        let mut accumulated = socket.event_named("delegation.accumulated").await["payload"].take();
+        let fields = accumulated.as_object_mut().unwrap();
+        assert!(fields.remove("elapsed_ms").unwrap().is_i64() && fields.remove("delegation_id").unwrap().is_string());
+        let mut expected = source.clone();
+        expected.as_object_mut().unwrap().extend(json!({"target_agent_key": "owl", "target_display_name": "Owl", "siblings_remaining": 1}).as_object().unwrap().clone());
+        assert_eq!(accumulated, expected);
+        gate.open();
+        assert_eq!(socket.event_named("delegation.accumulated").await["payload"]["siblings_remaining"], 0);
+        assert_eq!(socket.event_named("delegation.announce").await["payload"]["results"][0]["display_name"], "Owl");
+    }
+
     async fn no_more_is_handed_over_at_once_than_the_link_allows(edition) {
         let (server, mut socket, _) = linked(edition, json!({"maxConcurrent": 1})).await;
         let twice = |n: &str| json!({"agent": "owl", "task": n, "mode": "async"});

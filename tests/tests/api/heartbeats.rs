@@ -313,6 +313,47 @@ on_both_editions! {
         assert_eq!(logged.iter().map(|log| log["status"].as_str().unwrap()).collect::<Vec<_>>(), ["ok", "skipped"]);
     }
 
+    async fn heartbeats_share_the_places_of_their_lane(edition) {
+        let server = Setup::new(edition).await.env("GOCLAW_LANE_CRON", "1").start().await;
+        let (mut socket, gate) = (server.owner_socket().await, Gate::closed());
+        server.llm.always(Answer::text("Dry.").gated(&gate));
+        for agent in ["fox", "owl"] {
+            create_agent(&server.owner(), agent).await;
+            set_up(&mut socket, agent).await;
+            socket.call("heartbeat.test", &json!({"agentId": agent})).await.unwrap();
+        }
+        let running = |event: &Value| event["event"] == "heartbeat" && event["payload"]["action"] == "running";
+        socket.event(running).await;
+        socket.event(running).await;
+        let chat = socket.call("health", &json!({})).await;
+        assert!(chat.is_ok());
+        server.llm.wait_for_open_answers(1).await;
+        let line = "goclaw_runs_active 2";
+        eventually("both runs to be there", async || {
+            server.anonymous().token(goclaw_tests::server::GATEWAY_TOKEN).get("/metrics").await.text().lines().any(|found| found == line)
+        }).await;
+        assert_eq!(server.llm.questions().len(), 1, "the other waits for the one place");
+        gate.open();
+        assert_eq!((&end(&mut socket).await["action"], &end(&mut socket).await["action"]), (&json!("ok"), &json!("ok")));
+    }
+
+    async fn the_checklist_stands_in_the_prompt_once(edition) {
+        let (server, mut socket) = with_heartbeat(edition).await;
+        create_agent_with(&server.owner(), "owl", json!({"agent_type": "predefined"})).await;
+        set_up(&mut socket, "owl").await;
+        for agent in ["fox", "owl"] {
+            socket.call("heartbeat.test", &json!({"agentId": agent})).await.unwrap();
+            end(&mut socket).await;
+            let system = server.llm.questions().pop().unwrap().system();
+            assert_eq!(system.matches("Is the burrow dry?").count(), 1, "{agent}: {system}");
+        }
+        // Elsewhere it is a file like others.
+        server.llm.forget();
+        socket.call("chat.send", &json!({"agentId": "owl", "message": "hello"})).await.unwrap();
+        let system = server.llm.questions().pop().unwrap().system();
+        assert_eq!(system.matches("Is the burrow dry?").count(), 1, "{system}");
+    }
+
     async fn a_failure_is_tried_again_and_then_told(edition) {
         let (server, mut socket) = with_heartbeat(edition).await;
         set(&mut socket, json!({"maxRetries": 1})).await;
@@ -562,5 +603,22 @@ async fn two_gateways_run_each_heartbeat_once() {
     }
     assert_eq!(one.llm.questions().len(), AGENTS);
     assert!(ran.values().all(|count| *count == 1));
+    drop(two);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_at_work_on_another_gateway_is_left_alone() {
+    let one = with_fox(Edition::Standard).await;
+    let two = one.twin().await;
+    let (mut here, mut there, gate) = (one.owner_socket().await, two.owner_socket().await, Gate::closed());
+    set_up(&mut here, "fox").await;
+    one.llm.next(Answer::text("Wait.").gated(&gate)).always(Answer::text("Dry."));
+    let asked = here.send("chat.send", &message(&fox_session("1"), "hello")).await;
+    one.llm.wait_for_questions(1).await;
+    let event = test_run(&mut there).await;
+    assert_eq!((&event["action"], &event["reason"]), (&json!("skipped"), &json!("queue_busy")));
+    gate.open();
+    here.answer(&asked).await.unwrap();
+    assert_eq!(one.llm.questions().len(), 1);
     drop(two);
 }

@@ -64,6 +64,7 @@ mod event_filter;
 mod fallback;
 mod files;
 mod heartbeats;
+mod inbound;
 mod links;
 mod logs;
 mod loops;

@@ -1,11 +1,17 @@
 //! Sub-agents: copies of an agent that work for it.
 
 use crate::common::{assert_paired, create_agent_with, fox_session, history, lines, message};
+use goclaw_ports::{
+    TenantId,
+    clock::{Clock, SystemClock},
+    sessions::{ChatMessage, MessageRole, SessionDelta},
+};
 use goclaw_tests::{
     Answer, Edition, Server, Setup, WsClient, eventually,
     fake_llm::{Gate, Request},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// A gateway with the agent `fox`, whose sub-agents are limited like this.
 async fn with_fox(edition: Edition, limits: Value) -> (Server, WsClient) {
@@ -148,6 +154,40 @@ on_both_editions! {
         assert!(!server.llm.questions().iter().any(is_announcement), "what was waited for is not told again");
     }
 
+    async fn a_task_takes_another_course(edition) {
+        let (server, mut socket) = with_fox(edition, json!({"maxConcurrent": 1})).await;
+        let gate = Gate::closed();
+        server.llm.on(with_children(Answer::echo().gated(&gate)));
+        let session = fox_session("1");
+        let first = id_in(&call(&mut socket, &session, json!({"task": "Count dens.", "label": "Dens"})).await);
+        server.llm.wait_for_questions(3).await;
+        let text = call(&mut socket, &session, json!({"action": "steer", "id": first, "message": "Count mice instead."})).await;
+        assert!(text.contains("accepted") && text.contains("Dens (steered)"), "{text}");
+        let second = id_in(&text);
+        assert_ne!(first, second);
+        server.llm.wait_for_lost_clients(1).await;
+        // Two questions for each call of the agent, and one of each child.
+        let asked = server.llm.wait_for_questions(6).await;
+        let changed = asked.iter().rfind(|question| is_child(question)).unwrap().last_user_text();
+        assert!(changed.starts_with("Count dens.") && changed.ends_with("Count mice instead."), "{changed}");
+        let waiting = socket.send("chat.send", &message(&session, &format!("call {}", json!({"action": "wait", "id": second})))).await;
+        server.llm.wait_for_questions(7).await;
+        gate.open();
+        let text = socket.answer(&waiting).await.unwrap()["content"].as_str().unwrap().to_owned();
+        assert!(text.contains("Count mice instead.") && text.contains("status=\"completed\"") && text.contains(&second), "{text}");
+        let listed: Value = serde_json::from_str(&call(&mut socket, &session, json!({"action": "list", "task": ""})).await).unwrap();
+        let shown: Vec<_> = listed.as_array().unwrap().iter().map(|task| (task["id"].as_str().unwrap(), task["status"].as_str().unwrap())).collect();
+        assert_eq!(shown, [(second.as_str(), "completed"), (first.as_str(), "cancelled")]);
+        for (arguments, said) in [
+            (json!({"action": "steer", "id": second, "message": "x"}), format!("No sub-agent that runs in this conversation goes by \"{second}\".")),
+            (json!({"action": "steer", "id": second}), "id and message are required".to_owned()),
+            (json!({"action": "steer", "id": second, "message": "x".repeat(4_001)}), "message is too long: at most 4000 characters".to_owned()),
+        ] {
+            let text = call(&mut socket, &session, arguments).await;
+            assert_eq!(text, said);
+        }
+    }
+
     async fn depth_and_number_are_limited_for_each_agent(edition) {
         let (server, mut socket) = with_fox(edition, json!({})).await;
         let fox = server.owner().get("/v1/agents/fox").await.expect(200);
@@ -188,6 +228,44 @@ on_both_editions! {
         assert!(told.contains(&format!("<result id=\"{id}\"")) && told.contains("status=\"failed\"") && told.contains("interrupted by a restart"), "{told}");
         let listed = call(&mut socket, &session, json!({"action": "list", "task": ""})).await;
         assert_eq!(serde_json::from_str::<Value>(&listed).unwrap()[0]["status"], "failed");
+    }
+
+    async fn a_result_that_a_crash_parted_from_its_task_is_found_again(edition) {
+        let (mut server, mut socket) = with_fox(edition, json!({})).await;
+        server.llm.on(with_children(Answer::hang()));
+        let session = fox_session("1");
+        let id = id_in(&call(&mut socket, &session, json!({"task": "Count dens."})).await);
+        let child = socket.event(|event| event["payload"]["runKind"] == "subagent" && event["payload"]["type"] == "run.started").await["payload"]["sessionKey"].clone();
+        server.llm.wait_for_questions(3).await;
+        server.crash().await;
+        // The crash came between the end of the sub-agent's run and what the gateway writes down about it.
+        let stores = server.stores().await;
+        let ended = SessionDelta { output_tokens: 7, metadata: BTreeMap::from([("run_ended".to_owned(), "completed".to_owned())]), ..SessionDelta::default() };
+        let said = ChatMessage::new(MessageRole::Assistant, "Seven dens.");
+        stores.sessions.append(TenantId::MASTER, child.as_str().unwrap(), &[said], &ended, SystemClock.now()).await.unwrap();
+        stores.database.close().await;
+        drop(stores);
+        server.llm.on(with_children(Answer::text("Nobody asks.")));
+        server.restart().await;
+        let mut socket = server.owner_socket().await;
+        eventually("the conversation to learn it", async || {
+            lines(&history(&mut socket, &session).await).last().unwrap() == "assistant: The work is done."
+        }).await;
+        let told = server.llm.questions().into_iter().rfind(is_announcement).unwrap().last_user_text();
+        assert!(told.contains(&format!("<result id=\"{id}\"")) && told.contains("status=\"completed\"") && told.contains("tokens=\"0/7\"") && told.contains("\nSeven dens.\n</result>"), "{told}");
+    }
+
+    async fn what_a_sub_agents_run_came_to_is_marked_in_its_session(edition) {
+        let (mut server, mut socket) = with_fox(edition, json!({})).await;
+        server.llm.on(with_children(Answer::text("Seven dens.")));
+        call(&mut socket, &fox_session("1"), json!({"task": "Count dens.", "mode": "sync"})).await;
+        let child = socket.event(|event| event["payload"]["runKind"] == "subagent" && event["payload"]["type"] == "run.started").await["payload"]["sessionKey"].clone();
+        server.stop().await;
+        let stores = server.stores().await;
+        let of = async |key: &str| stores.sessions.find(TenantId::MASTER, key).await.unwrap().unwrap().metadata;
+        assert_eq!(of(child.as_str().unwrap()).await.get("run_ended").map(String::as_str), Some("completed"));
+        assert!(of(&fox_session("1")).await.is_empty());
+        stores.database.close().await;
     }
 
     async fn what_was_not_told_before_the_gateway_stopped_is_told_after(edition) {

@@ -43,6 +43,7 @@ mod builtin_tools;
 mod config_permissions;
 mod database;
 mod heartbeats;
+mod inbound;
 mod links;
 mod locks;
 mod members;

@@ -420,7 +420,7 @@ on_both_databases! {
         assert_eq!(db.stores.sessions.count(b).await.unwrap(), 0);
         assert!(db.stores.sessions.messages(b, KEY, None).await.unwrap().is_empty());
         assert!(db.stores.sessions.messages_after(b, KEY, i64::MIN, 9).await.unwrap().is_empty());
-        let compaction = Compaction { session: before.as_ref().unwrap().id, through: i64::MAX, summary: "stolen".into() };
+        let compaction = Compaction { session: before.as_ref().unwrap().id, through: i64::MAX, summary: "stolen".into(), after: 0 };
         assert!(!db.stores.sessions.compact(b, &compaction).await.unwrap());
         assert_fails!(db.stores.sessions.append(b, KEY, &[said("of b")], &SessionDelta { input_tokens: 9, ..none() }, at(3)).await, NotFound);
         assert_fails!(db.stores.sessions.append(b, KEY, &[], &titled("stolen"), at(3)).await, NotFound);
@@ -464,7 +464,7 @@ on_both_databases! {
         db.stores.sessions.append(tenant, KEY, &["1", "2", "3", "4"].map(said), &SessionDelta { input_tokens: 9, ..titled("title") }, at(2)).await.unwrap();
         let before = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
         let all = db.stores.sessions.messages_before(tenant, KEY, None, 100).await.unwrap();
-        let compaction = Compaction { session: before.id, through: all[1].seq, summary: "one and two 🦊".into() };
+        let compaction = Compaction { session: before.id, through: all[1].seq, summary: "one and two 🦊".into(), after: 0 };
         // What is said meanwhile stays.
         db.stores.sessions.append(tenant, KEY, &[said("5")], &none(), at(3)).await.unwrap();
         assert!(db.stores.sessions.compact(tenant, &compaction).await.unwrap());
@@ -475,10 +475,12 @@ on_both_databases! {
         assert_eq!(after, expected);
 
         // Its messages are gone, so a second one changes nothing.
-        assert!(!db.stores.sessions.compact(tenant, &Compaction { summary: "again".into(), ..compaction.clone() }).await.unwrap());
+        assert!(!db.stores.sessions.compact(tenant, &Compaction { summary: "again".into(), after: 1, ..compaction.clone() }).await.unwrap());
         assert_eq!(db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap(), expected);
 
-        assert!(db.stores.sessions.compact(tenant, &Compaction { through: all[3].seq, summary: "one to four".into(), ..compaction }).await.unwrap());
+        let late = Compaction { through: all[3].seq, summary: "begun before the other".into(), ..compaction.clone() };
+        assert!(!db.stores.sessions.compact(tenant, &late).await.unwrap(), "it lacks what the other summed up");
+        assert!(db.stores.sessions.compact(tenant, &Compaction { through: all[3].seq, summary: "one to four".into(), after: 1, ..compaction.clone() }).await.unwrap());
         let session = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
         assert_eq!((session.summary.as_str(), session.compaction_count, session.message_count), ("one to four", 2, 1));
         db.stores.sessions.append(tenant, KEY, &[said("6")], &none(), at(4)).await.unwrap();
@@ -492,7 +494,7 @@ on_both_databases! {
         db.stores.sessions.append(tenant, KEY, &["1", "2"].map(said), &none(), at(2)).await.unwrap();
         let session = db.stores.sessions.find(tenant, KEY).await.unwrap().unwrap();
         let through = db.stores.sessions.messages_before(tenant, KEY, None, 1).await.unwrap()[0].seq;
-        let compaction = Compaction { session: session.id, through, summary: "old".into() };
+        let compaction = Compaction { session: session.id, through, summary: "old".into(), after: 0 };
         db.stores.sessions.reset(tenant, KEY, at(3)).await.unwrap();
         db.stores.sessions.append(tenant, KEY, &[said("new")], &none(), at(4)).await.unwrap();
         assert!(!db.stores.sessions.compact(tenant, &compaction).await.unwrap());
@@ -515,7 +517,7 @@ on_both_databases! {
         let compact = async {
             let through = db.stores.sessions.messages_before(tenant, KEY, None, 1).await.unwrap()[0].seq;
             let older = db.stores.sessions.messages_before(tenant, KEY, Some(through + 1), 100).await.unwrap().len();
-            assert!(db.stores.sessions.compact(tenant, &Compaction { session: session.id, through, summary: "s".into() }).await.unwrap());
+            assert!(db.stores.sessions.compact(tenant, &Compaction { session: session.id, through, summary: "s".into(), after: 0 }).await.unwrap());
             older
         };
         let (_, gone) = futures_util::future::join(futures_util::future::join_all((1..=32).map(append)), compact).await;

@@ -7,7 +7,9 @@ use crate::{
     quotas::Source,
     runs::{
         engine::{End, RunOutcome},
+        inbound::Accepted,
         request::{Origin, Request, RunOptions},
+        resume::Kept,
     },
 };
 use goclaw_ports::{Error, ErrorKind, Result, agents::Agent, message, roles::Role};
@@ -82,10 +84,17 @@ impl Chat {
             }
         };
         self.quotas.admit(caller.tenant, Source { user: &caller.user, channel: "wake", provider: &agent.provider }).await?;
-        let started = self.engine.start(Request {
+        let origin = Origin::direct("wake", "api");
+        let kept = Kept { trace_metadata: metadata.clone(), ..Kept::default() }.metadata();
+        let accepted = Accepted { caller: &caller, agent: agent.id, session_key: &session_key, text: &message, origin: &origin, metadata: kept };
+        // From here on the agent is woken, once, whatever becomes of this process.
+        let owed = vec![self.engine.inbound.keep(accepted).await?];
+        let started = self.engine.start_owed(Request {
+            owed,
             options: RunOptions { trace_metadata: metadata, ..RunOptions::default() },
-            ..Request::new(caller, agent, session_key, message, Origin::direct("wake", "api"))
-        })?;
+            ..Request::new(caller, agent, session_key, message, origin)
+        });
+        let started = started.await?;
         match started.end.await {
             Ok(End::Completed(outcome)) => Ok(Woken { run_id: started.run.id, outcome }),
             Ok(End::Cancelled) => Err(Error::new(ErrorKind::Unavailable, message::run_cancelled())),

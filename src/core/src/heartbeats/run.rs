@@ -6,8 +6,11 @@ use super::{
 };
 use crate::{
     caller::Caller,
+    context_files,
     runs::{
         engine::{End, RunOutcome},
+        lanes::Lane,
+        queue::Queueing,
         request::{Origin, Request, RunOptions},
     },
 };
@@ -75,7 +78,7 @@ impl Heart {
         if !hours::is_active(&turn.beat, began) {
             return self.skip(&turn, SkipReason::ActiveHours).await;
         }
-        if self.runs.of_agent(tenant, &turn.agent.agent_key) > 0 {
+        if self.is_busy(&turn).await? {
             return self.put_off(&turn).await;
         }
         let checklist = checklist_of(&*self.agents, &turn.agent).await?;
@@ -98,6 +101,11 @@ impl Heart {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether the agent has a run, here or on another gateway that vouches for it.
+    async fn is_busy(&self, turn: &Turn) -> Result<bool> {
+        Ok(self.runs.of_agent(turn.tenant, &turn.agent.agent_key) > 0 || self.engine.tracer.runs_elsewhere(turn.tenant, turn.agent.id).await?)
     }
 
     async fn find_agent(&self, tenant: TenantId, beat: &Heartbeat) -> Result<Option<Agent>> {
@@ -177,6 +185,9 @@ impl Heart {
             provider,
             model: beat.model.clone().unwrap_or_default(),
             light_context: beat.light_context,
+            // It stands in what this run adds.
+            without_file: Some(context_files::HEARTBEAT),
+            queueing: Some(Queueing { lane: Some(Lane::Cron), ..Queueing::default() }),
             trace_name: format!("Heartbeat [{key}]"),
             tags,
             cancel: Some(cancel.clone()),

@@ -238,7 +238,9 @@ impl Engine {
         let ended = summing.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, message::upstream_timeout())));
         // What was summed up until then counts, even if the rest failed.
         let stored = match so_far {
-            Some((through, summary)) => self.sessions.compact(left.tenant, &Compaction { session: session.id, through, summary }).await,
+            Some((through, summary)) => {
+                self.sessions.compact(left.tenant, &Compaction { session: session.id, through, summary, after: session.compaction_count }).await
+            }
             None => Ok(false),
         };
         let outcome = ended.and(stored);

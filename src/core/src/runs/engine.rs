@@ -5,12 +5,14 @@ use super::{
     compact::{Compactions, Left},
     emit::Emitter,
     fallback::{self, WithFallbacks},
-    guard, history, onboarding, prompt,
+    guard, history,
+    inbound::Inbound,
+    onboarding, prompt,
     queue::{Place, Queueing},
     reasoning::{Reasoning, ReasoningDefaults},
     request::Request,
     sanitise,
-    steps::Steps,
+    steps::{Spoken, Steps},
     title::Untitled,
 };
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
     workspace,
 };
 use goclaw_ports::{
-    Error, ErrorKind, Result, SessionId, TenantId, TraceId,
+    Error, ErrorKind, InboundId, Result, SessionId, TenantId, TraceId,
     agents::{Agent, AgentType},
     clock::{Clock, Ids},
     events::EventBus,
@@ -38,7 +40,7 @@ use goclaw_ports::{
     traces::TraceStatus,
 };
 use serde_json::{Value, json};
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -49,6 +51,7 @@ const LOOK_BACK: i64 = 1_000;
 /// Runs agents, on a runtime of its own.
 pub(crate) struct Engine {
     pub sessions: Arc<dyn SessionStore>,
+    pub inbound: Arc<Inbound>,
     pub registry: Arc<Registry>,
     pub routes: Arc<Routes>,
     pub tools: Arc<ToolBox>,
@@ -152,8 +155,10 @@ impl Engine {
         let cancel = request.options.cancel.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
         let asked = request.asked(TraceId(self.ids.row()));
         let run = ActiveRun::new(self.ids.random(), &request.session_key, &request.agent.agent_key, asked, cancel);
+        run.owe(&request.owed);
         let queueing = request.options.queueing.unwrap_or_else(|| Queueing { queue: self.settings.installation().gateway.queue, ..Queueing::default() });
         let place = self.runs.register(request.caller.tenant, run.clone(), queueing)?;
+        self.inbound.stops(&request.owed, &run.cancel);
         let (ended, end) = oneshot::channel();
         let (engine, active) = (self.clone(), run.clone());
         self.runtime.spawn(async move {
@@ -163,8 +168,23 @@ impl Engine {
         Ok(Started { run, end })
     }
 
+    /// Takes a run on that answers accepted messages. If it is refused, they are no longer owed an answer.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub async fn start_owed(self: &Arc<Self>, request: Request) -> Result<Started> {
+        let (tenant, owed) = (request.caller.tenant, request.owed.clone());
+        match self.start(request) {
+            Ok(started) => Ok(started),
+            Err(error) => {
+                self.inbound.retract(tenant, owed).await;
+                Err(error)
+            }
+        }
+    }
+
     async fn run(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, mut place: Place) -> End {
-        let emitter = Emitter::new(self.bus.clone(), &request, run);
+        let (emitter, tenant) = (Emitter::new(self.bus.clone(), &request, run), request.caller.tenant);
         let started = std::time::Instant::now();
         counters::run_started(request.origin.kind().to_owned());
         let mut after = After::default();
@@ -173,6 +193,7 @@ impl Engine {
             () = run.cancel.cancelled() => run.refusal().map_or(End::Cancelled, |why| End::Failed(why.clone())),
             () = place.wait() => self.run_in_turn(request, run, &emitter, &mut after).await,
         };
+        self.release_inbox(tenant, run, &end, &emitter).await;
         run.set_ended();
         let outcome = match &end {
             End::Completed(outcome) => {
@@ -236,6 +257,7 @@ impl Engine {
         let answer = ended.as_ref().and_then(|ended| ended.as_deref().ok()).unwrap_or_default();
         after.left = steps.left(answer);
         let spoken = steps.settle().await;
+        let answered = if self.runs.draining() && ended.is_none() { vec![] } else { self.inbound.still_held(run.close_inbox()) };
         let (end, rest) = match ended {
             Some(Ok(answer)) => {
                 let (stored, content) = finished(&prepared, &answer);
@@ -250,11 +272,17 @@ impl Engine {
             output_tokens: spoken.usage.map_or(0, |usage| usage.completion_tokens),
             model: Some(spoken.elsewhere.as_ref().map_or(&prepared.model, |other| &other.model).clone()),
             provider: Some(spoken.elsewhere.as_ref().map_or(prepared.provider.name(), |other| &other.provider).to_owned()),
+            metadata: result_marks(&prepared.request, end.is_ok(), &spoken),
+            answered: answered.clone(),
             ..SessionDelta::default()
         };
         let mut last = spoken.unstored;
         last.extend(rest);
         let stored = self.sessions.append(tenant, &key, &last, &delta, self.clock.now()).await;
+        match &stored {
+            Ok(()) => self.inbound.forget(&answered),
+            Err(_) => run.owe(&answered),
+        }
         let end = match (end, stored) {
             (Ok(content), Ok(())) => End::Completed(RunOutcome {
                 content,
@@ -283,6 +311,32 @@ impl Engine {
         };
         self.tracer.finish(trace, status, crate::redact::redact(&error).into_owned(), output);
         end
+    }
+
+    /// Sees to the accepted messages that a run leaves: what it did not see gets a run of its own, and what was dropped is no part
+    /// of the conversation.
+    async fn release_inbox(&self, tenant: TenantId, run: &ActiveRun, end: &End, emitter: &Emitter) {
+        let (owed, unseen) = (run.close_inbox(), run.unseen());
+        if owed.is_empty() && unseen.is_empty() {
+            return;
+        }
+        let ids = |unseen: &[(InboundId, String)]| unseen.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        match end {
+            _ if run.refusal().is_some() => self.inbound.retract(tenant, owed).await,
+            // The gateway stops: the next one answers them.
+            End::Cancelled if self.runs.draining() => {}
+            End::Cancelled => {
+                self.inbound.settle(tenant, owed).await;
+                self.inbound.retract(tenant, ids(&unseen)).await;
+                for (_, text) in &unseen {
+                    emitter.event("activity", Some(json!({"phase": "dropped_message", "content": shown(text)})));
+                }
+            }
+            End::Completed(_) | End::Failed(_) => {
+                self.inbound.settle(tenant, owed).await;
+                self.inbound.release(tenant, ids(&unseen)).await;
+            }
+        }
     }
 
     /// Opens the conversation, stores the user's message, and collects what the run needs. From `run.started` on, the
@@ -331,9 +385,11 @@ impl Engine {
         let (past, summary) = self.past(&request, session.clone()).await?;
         if !request.stored && !request.options.hidden {
             let said = ChatMessage { created_at: Some(self.clock.now()), ..ChatMessage::new(MessageRole::User, request.message.clone()) };
-            self.sessions.append(caller.tenant, &request.session_key, std::slice::from_ref(&said), &SessionDelta::default(), self.clock.now()).await?;
+            let delta = SessionDelta { said: request.owed.first().copied(), ..SessionDelta::default() };
+            self.sessions.append(caller.tenant, &request.session_key, std::slice::from_ref(&said), &delta, self.clock.now()).await?;
         }
         emitter.event("run.started", Some(json!({"message": request.message})));
+        files.retain(|file| Some(file.name.as_str()) != request.options.without_file);
         let meeting = onboarding::turn(&request, &settings, &mut files, &past);
         if meeting.is_some() && agent.agent_type == AgentType::Open {
             offer.allowed.retain(|name| *name == onboarding::ONLY_TOOL);
@@ -364,7 +420,9 @@ impl Engine {
             messages.extend(compaction::remembered(&summary));
         }
         messages.extend(history::repaired(history::last_turns(past, request.options.history_turns)));
-        if !request.stored {
+        if request.stored {
+            messages.extend(history::still_owed(&messages, &request.message));
+        } else {
             messages.push(ChatMessage::new(MessageRole::User, request.message.clone()));
         }
         // For the model only: it is no part of the conversation.
@@ -457,6 +515,21 @@ fn finished(prepared: &Prepared, answer: &str) -> (String, String) {
     }
     let delivered = if sanitise::is_silent(&answer) { String::new() } else { sanitise::delivered(&answer) };
     (answer, delivered)
+}
+
+/// Where a session that a task is worked on in says how its run ended.
+pub(crate) const ENDED: &str = "run_ended";
+
+/// What a run for a task leaves beside its answer, so that its result is not lost with the process that waits for it.
+fn result_marks(request: &Request, answered: bool, spoken: &Spoken) -> BTreeMap<String, String> {
+    let ended = if spoken.exhausted { "exhausted" } else { "completed" };
+    let marked = answered && matches!(request.options.kind, "subagent" | "delegation");
+    marked.then(|| (ENDED.to_owned(), ended.to_owned())).into_iter().collect()
+}
+
+/// The beginning of a message, as events show it.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(200).collect()
 }
 
 /// What an interrupted run has said so far, for the record.

@@ -44,6 +44,13 @@ pub(crate) fn repaired(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
     repaired
 }
 
+/// What the model is told before it answers messages that are in the conversation already, if others have spoken since.
+#[must_use]
+pub(crate) fn still_owed(conversation: &[ChatMessage], text: &str) -> Option<ChatMessage> {
+    let last = conversation.last().filter(|message| message.role == MessageRole::User);
+    last.is_none().then(|| ChatMessage::new(MessageRole::User, include_str!("../../prompts/still_owed.md").trim().replace("{message}", text)))
+}
+
 /// The conversation from the user's last turns on; all of it if no number is given.
 #[must_use]
 pub(crate) fn last_turns(mut messages: Vec<ChatMessage>, turns: Option<usize>) -> Vec<ChatMessage> {
@@ -100,6 +107,15 @@ mod tests {
             let once = repaired(messages);
             prop_assert_eq!(repaired(once.clone()), once);
         }
+    }
+
+    #[test]
+    fn a_message_is_shown_again_where_others_have_spoken_since() {
+        let said = |role| vec![ChatMessage::new(MessageRole::User, "What now?"), ChatMessage::new(role, "x")];
+        let note = still_owed(&said(MessageRole::Assistant), "What now?").unwrap();
+        assert!(note.role == MessageRole::User && note.content.ends_with("What now?"), "{}", note.content);
+        assert!(still_owed(&said(MessageRole::Tool), "What now?").is_some() && still_owed(&[], "What now?").is_some());
+        assert_eq!(still_owed(&said(MessageRole::User), "What now?"), None);
     }
 
     #[test]

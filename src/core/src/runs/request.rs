@@ -2,7 +2,7 @@
 
 use super::queue::Queueing;
 use crate::caller::Caller;
-use goclaw_ports::{JsonObject, TraceId, agents::Agent, tools::MediaResult};
+use goclaw_ports::{InboundId, JsonObject, TraceId, agents::Agent, tools::MediaResult};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,8 @@ pub(crate) struct Request {
     pub message: String,
     /// Whether the message is in the conversation already.
     pub stored: bool,
+    /// The accepted messages that the run answers: this one, or those whose texts it has.
+    pub owed: Vec<InboundId>,
     /// Where it was asked.
     pub origin: Origin,
     /// Whether the answer should come in pieces.
@@ -31,7 +33,7 @@ pub(crate) struct Request {
 impl Request {
     /// A plain chat: the message is new, and nobody waits for pieces of the answer.
     pub fn new(caller: Caller, agent: Agent, session_key: String, message: String, origin: Origin) -> Self {
-        Self { caller, agent, session_key, message, stored: false, origin, stream: false, pieces: None, options: RunOptions::default() }
+        Self { caller, agent, session_key, message, stored: false, owed: vec![], origin, stream: false, pieces: None, options: RunOptions::default() }
     }
 }
 
@@ -119,6 +121,8 @@ pub(crate) struct RunOptions {
     pub model: String,
     /// Whether the context files stay out of the prompt.
     pub light_context: bool,
+    /// A context file that stays out of the prompt in any case.
+    pub without_file: Option<&'static str>,
     /// The trace's name, if it is not `chat {agent}`.
     pub trace_name: String,
     /// The trace's tags.

@@ -8,7 +8,7 @@ use super::{
     ActiveRun,
     budget::Budget,
     emit::Emitter,
-    engine::{Engine, Prepared},
+    engine::{Engine, Prepared, shown},
     history::LOST,
     loops::LoopDetector,
     sanitise,
@@ -147,8 +147,9 @@ impl<'a> Steps<'a> {
             self.spoken.thinking.clone_from(&response.thinking);
             self.spoken.phase.clone_from(&response.phase);
             if response.tool_calls.is_empty() || iteration == last {
-                let injected = self.run.drain_or_close_inbox();
-                if injected.is_empty() || iteration == last {
+                // What comes in during the last step gets a run of its own.
+                let injected = if iteration == last { vec![] } else { self.run.drain_or_close_inbox() };
+                if injected.is_empty() {
                     self.spoken.text.clear();
                     self.spoken.exhausted = iteration == last && response.content.trim().is_empty();
                     return Ok(or_notice(response.content, if iteration == last { EXHAUSTED } else { "" }));
@@ -192,8 +193,7 @@ impl<'a> Steps<'a> {
     /// Messages that came in while the run went on. They are in the conversation already.
     fn follow_up(&mut self, injected: Vec<String>) {
         for text in injected {
-            let shown: String = text.chars().take(200).collect();
-            self.emitter.activity(json!({"phase": "injected_message", "content": shown}));
+            self.emitter.activity(json!({"phase": "injected_message", "content": shown(&text)}));
             self.messages.push(ChatMessage::new(MessageRole::User, format!("[Follow-up from the user, sent while you were working]\n{text}")));
         }
     }

@@ -5,14 +5,16 @@ use crate::{
     caller::Caller,
     runs::{
         engine::Engine,
+        inbound::Accepted,
         request::{Origin, Request, RunOptions},
+        resume::Kept,
     },
 };
 use async_trait::async_trait;
 use goclaw_ports::{
     Error, JsonObject, Result, TenantId,
     clock::Clock,
-    sessions::{ChatMessage, MessageRole, Session, SessionDelta, SessionFilter, SessionStore},
+    sessions::{ChatMessage, MessageRole, Session, SessionFilter, SessionStore},
     tenants::TenantStore,
     tools::{Tool, ToolContext, ToolEffect, ToolResult, ToolSpec},
 };
@@ -275,14 +277,21 @@ impl Conversations {
                 ),
             )
             .await?;
-        let now = self.clock.now();
-        let said = ChatMessage { created_at: Some(now), ..ChatMessage::new(MessageRole::User, text.clone()) };
-        // Stored first: what was accepted must not be lost before its turn comes.
-        self.store.append(context.tenant, &session.key, &[said], &SessionDelta::default(), now).await?;
         let origin = Origin::direct(&session.channel, &*caller.user);
         let options = RunOptions { tags: vec![SENDER.into()], ..RunOptions::default() };
+        let kept = Kept { tags: options.tags.clone(), ..Kept::default() }.metadata();
+        let accepted = Accepted { caller: &caller, agent: agent.id, session_key: &session.key, text: &text, origin: &origin, metadata: kept };
+        // Stored first: what was accepted must not be lost before its turn comes.
+        let Some(owed) = engine.inbound.say(accepted).await? else { return Ok(Err(unknown(&session.key))) };
         let answering = Answering::begin(self, context.tenant, &session.key);
-        let started = engine.start(Request { stored: true, stream: true, options, ..Request::new(caller, agent, session.key.clone(), text, origin) })?;
+        let started = engine.start_owed(Request {
+            stored: true,
+            owed: vec![owed],
+            stream: true,
+            options,
+            ..Request::new(caller, agent, session.key.clone(), text, origin)
+        });
+        let started = started.await?;
         engine.runtime.spawn(async move {
             let _ = started.end.await;
             drop(answering);

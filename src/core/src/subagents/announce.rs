@@ -203,7 +203,12 @@ impl Subagents {
         let elapsed = |task: &&SubagentTask| task.completed_at.map_or(0, |end| (end - task.created_at).num_milliseconds());
         let result = |task: &&SubagentTask| {
             let preview: String = task.result.chars().take(200).collect();
-            json!({"agent_key": task.agent_key, "has_media": !Kept::of(task).media.is_empty(), "content_preview": preview})
+            let kept = Kept::of(task);
+            let mut result = json!({"agent_key": task.agent_key, "has_media": !kept.media.is_empty(), "content_preview": preview});
+            if !kept.target_name.is_empty() {
+                result["display_name"] = kept.target_name.into();
+            }
+            result
         };
         let payload = json!({
             "source_agent_id": agent.id,

@@ -1,11 +1,13 @@
 //! Looking after tasks while nobody does: holding on to those of this process, taking over those of processes that died, and
 //! putting away those that are long done.
 
-use super::{Subagents, announce, lock};
+use super::{NO_TEXT, Subagents, announce, conversation_of, end_of, lock};
+use crate::runs::{engine::ENDED, sanitise};
 use chrono::{DateTime, TimeDelta, Utc};
 use goclaw_ports::{
-    JsonObject, Result, SubagentTaskId, message,
-    subagents::{TaskEnd, TaskLease, TaskStatus},
+    Result, SubagentTaskId, TenantId, message,
+    sessions::{MessageRole, Session},
+    subagents::{SubagentTask, TaskEnd, TaskLease, TaskStatus},
 };
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::MissedTickBehavior;
@@ -50,6 +52,7 @@ impl Subagents {
 
     async fn care(self: &Arc<Self>, exclusive: bool, archive: bool) -> Result<()> {
         self.hold().await?;
+        self.tell_progress();
         if !exclusive {
             self.adopt(self.clock().now()).await?;
         }
@@ -68,8 +71,8 @@ impl Subagents {
         let running: HashSet<SubagentTaskId> = self.store.all_tenants_renew(self.lease(self.clock().now())).await?.into_iter().collect();
         let running_here = lock(&self.running);
         for id in known.iter().filter(|id| !running.contains(id)) {
-            if let Some(cancel) = running_here.get(id) {
-                cancel.cancel();
+            if let Some(underway) = running_here.get(id) {
+                underway.cancel.cancel();
             }
         }
         Ok(())
@@ -77,29 +80,53 @@ impl Subagents {
 
     async fn adopt(self: &Arc<Self>, before: DateTime<Utc>) -> Result<()> {
         loop {
-            let now = self.clock().now();
-            let lost = TaskEnd {
-                status: TaskStatus::Failed,
-                result: message::run_interrupted().to_string(),
-                model: String::new(),
-                provider: String::new(),
-                iterations: 0,
-                input_tokens: 0,
-                output_tokens: 0,
-                metadata: JsonObject::new(),
-                told: false,
-                at: now,
-                archive_at: now + ARCHIVE,
-            };
-            let adopted = self.store.all_tenants_adopt(before, self.lease(now), &lost, BATCH).await?;
-            for (tenant, task) in &adopted {
+            let adopted = self.store.all_tenants_adopt(before, self.lease(self.clock().now()), BATCH).await?;
+            let all = adopted.len() < BATCH as usize;
+            for (tenant, task) in adopted {
                 tracing::warn!(task = %task.id, session = task.session_key, "a task was left behind by a gateway that is gone");
-                self.announce_soon(*tenant, &task.session_key);
+                let session = task.session_key.clone();
+                if task.status == TaskStatus::Running {
+                    let end = self.found_end(tenant, &task).await;
+                    let task = self.store_end(tenant, task, end).await;
+                    self.tell(tenant, &task, "async");
+                    self.tell_accumulated(tenant, &task).await;
+                }
+                self.announce_soon(tenant, &session);
             }
-            if adopted.len() < BATCH as usize {
+            if all {
                 return Ok(());
             }
         }
+    }
+
+    /// How the run of a task ended whose process is gone: its conversation says it if there is a result.
+    async fn found_end(&self, tenant: TenantId, task: &SubagentTask) -> TaskEnd {
+        let now = self.clock().now();
+        let result = self.result_in(tenant, &conversation_of(task)).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, task = %task.id, "what came of a task could not be read");
+            None
+        });
+        let Some((session, status, text)) = result else {
+            return end_of(TaskStatus::Failed, message::run_interrupted().to_string(), task, now, ARCHIVE);
+        };
+        TaskEnd {
+            model: session.model,
+            provider: session.provider,
+            input_tokens: session.input_tokens,
+            output_tokens: session.output_tokens,
+            ..end_of(status, text, task, now, ARCHIVE)
+        }
+    }
+
+    /// The result that stands at the end of a task's conversation, if its run came to one.
+    async fn result_in(&self, tenant: TenantId, key: &str) -> Result<Option<(Session, TaskStatus, String)>> {
+        let Some(session) = self.engine.sessions.find(tenant, key).await? else { return Ok(None) };
+        let Some(ended) = session.metadata.get(ENDED) else { return Ok(None) };
+        let status = if ended == "exhausted" { TaskStatus::Failed } else { TaskStatus::Completed };
+        let Some(last) = self.engine.sessions.messages(tenant, key, Some(1)).await?.pop() else { return Ok(None) };
+        let text = if sanitise::is_silent(&last.content) { String::new() } else { sanitise::delivered(&last.content) };
+        let text = if text.trim().is_empty() { NO_TEXT.into() } else { text };
+        Ok((last.role == MessageRole::Assistant).then_some((session, status, text)))
     }
 
     async fn archive(&self) -> Result<()> {

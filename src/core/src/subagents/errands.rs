@@ -95,8 +95,8 @@ impl Subagents {
     pub(super) async fn stop_task(&self, tenant: TenantId, task: &SubagentTask) -> Result<bool> {
         let end = end_of(TaskStatus::Cancelled, "The task was stopped by the run that handed it over.".into(), task, self.clock().now(), ARCHIVE);
         let stopped = self.store.finish(tenant, task.id, &TaskEnd { told: true, ..end }).await?;
-        if let Some(cancel) = lock(&self.running).get(&task.id) {
-            cancel.cancel();
+        if let Some(underway) = lock(&self.running).get(&task.id) {
+            underway.cancel.cancel();
         }
         Ok(stopped)
     }

@@ -163,7 +163,8 @@ impl Subagents {
             model: task.model.clone(),
             waited: false,
         };
-        self.spawn(run, agent, wish).await
+        // Another conversation may have taken the place that it leaves: then the model must know that nothing runs.
+        self.spawn(run, agent, wish).await.map_err(|why| format!("The task was stopped, but could not begin anew: {why}"))
     }
 }
 

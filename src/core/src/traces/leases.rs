@@ -3,7 +3,7 @@
 
 use super::Tracer;
 use goclaw_ports::{
-    Result, TraceId,
+    AgentId, Result, TenantId, TraceId,
     events::{Event, EventBus},
     message,
     traces::{LEASE, LostRun},
@@ -75,6 +75,16 @@ impl Tracer {
                 }
             }
         });
+    }
+
+    /// Whether an agent has a run that another process vouches for.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn runs_elsewhere(&self, tenant: TenantId, agent: AgentId) -> Result<bool> {
+        let running = self.store.running_of_agent(tenant, agent, self.clock.now()).await?;
+        let own = self.leases.open();
+        Ok(running.iter().any(|trace| !own.contains_key(trace)))
     }
 
     /// Marks runs as failed that lost their process, and tells of them; with `all`, every run that there is: nobody else can be at
