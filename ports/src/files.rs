@@ -45,6 +45,15 @@ pub trait Disk: Send + Sync {
     /// `Internal` if the path may not be written, or the disk refuses.
     async fn create(&self, root: &Path, path: &Path, content: File) -> Result<PathBuf>;
 
+    /// The same of these bytes.
+    ///
+    /// # Errors
+    /// As [`Disk::create`].
+    async fn create_of(&self, root: &Path, path: &Path, content: Vec<u8>) -> Result<PathBuf>;
+
+    /// Removes the regular file `path`. `false` if there is none, or if it may not be touched.
+    async fn remove(&self, root: &Path, path: &Path) -> Result<bool>;
+
     /// Removes the files below `root` that were last changed before `then`, and answers with how many there were.
     async fn remove_older(&self, root: &Path, then: DateTime<Utc>) -> Result<usize>;
 }

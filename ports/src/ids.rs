@@ -46,6 +46,8 @@ id! {
     SessionId;
     /// A link between two agents.
     LinkId;
+    /// A file that came with a message.
+    MediaId;
     /// An agent's heartbeat.
     HeartbeatId;
     /// A task that a run handed over to another.

@@ -2,6 +2,7 @@
 
 use crate::{
     AgentId, InboundId, JsonObject, Result, TenantId,
+    media::MediaRef,
     subagents::{TaskLease, TaskOrigin},
 };
 use async_trait::async_trait;
@@ -40,12 +41,12 @@ pub trait InboundStore: Send + Sync {
     /// `NotFound` if the tenant has no such agent.
     async fn keep(&self, tenant: TenantId, message: &InboundMessage, lease: TaskLease) -> Result<()>;
 
-    /// Keeps a message and puts it into its conversation as the user's, in one durable step. `false`, and nothing is kept, if there
-    /// is no such session.
+    /// Keeps a message and puts it into its conversation as the user's, with its files, in one durable step. `false`, and nothing is
+    /// kept, if there is no such session.
     ///
     /// # Errors
     /// As [`InboundStore::keep`].
-    async fn say(&self, tenant: TenantId, message: &InboundMessage, lease: TaskLease) -> Result<bool>;
+    async fn say(&self, tenant: TenantId, message: &InboundMessage, media_refs: &[MediaRef], lease: TaskLease) -> Result<bool>;
 
     /// Nothing is owed for these any more.
     async fn settle(&self, tenant: TenantId, ids: &[InboundId]) -> Result<()>;

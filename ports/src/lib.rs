@@ -28,6 +28,7 @@ pub mod links;
 pub mod llm;
 pub mod locks;
 pub mod logs;
+pub mod media;
 pub mod message;
 pub mod oauth;
 pub mod pairing;
@@ -47,7 +48,7 @@ pub mod traces;
 pub mod usage;
 
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{AgentId, ApiKeyId, HeartbeatId, InboundId, LinkId, ProviderId, SessionId, SpanId, SubagentTaskId, TenantId, TraceId};
+pub use ids::{AgentId, ApiKeyId, HeartbeatId, InboundId, LinkId, MediaId, ProviderId, SessionId, SpanId, SubagentTaskId, TenantId, TraceId};
 pub use message::Message;
 
 /// A JSON object.

@@ -62,6 +62,9 @@ messages! {
     invalid_form() = "error-invalid-form", "the body must be multipart/form-data with one file in the field file";
     bad_path() = "error-bad-path", "path must be absolute, without empty parts, . and ..";
     bad_filename() = "error-bad-filename", "the file needs a name of at most 255 bytes";
+    too_many_media(limit) = "error-too-many-media", "a message takes at most {limit} files";
+    media_too_large(name, limit) = "error-media-too-large", "{name} is larger than {limit} bytes";
+    bad_image(field) = "error-bad-image", "{field} must be a data: URL with a JPEG, PNG, GIF or WebP in base64";
     link_expired() = "error-link-expired", "the link does not hold, or not any more";
     agent_not_found(id) = "error-agent-not-found", "agent not found: {id}";
     agent_inactive(id) = "error-agent-inactive", "agent is not active: {id}";

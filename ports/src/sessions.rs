@@ -1,6 +1,9 @@
 //! Sessions: conversations, and the messages in them.
 
-use crate::{AgentId, InboundId, JsonObject, Result, SessionId, TenantId};
+use crate::{
+    AgentId, InboundId, JsonObject, Result, SessionId, TenantId,
+    media::{ImagePart, MediaRef},
+};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -35,6 +38,9 @@ pub struct ChatMessage {
     /// to hear it back.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phase: String,
+    /// The files that came with it, or that the agent made for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media_refs: Vec<MediaRef>,
     /// The tools that the model wants called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
@@ -53,6 +59,9 @@ pub struct ChatMessage {
     /// Whether this is no part of the conversation, but reminds the model of what was said before it. Never stored, never shown.
     #[serde(skip)]
     pub reminds: bool,
+    /// Its pictures, for the model. Never stored, never shown.
+    #[serde(skip)]
+    pub images: Vec<ImagePart>,
 }
 
 impl ChatMessage {
@@ -64,12 +73,14 @@ impl ChatMessage {
             content: content.into(),
             thinking: String::new(),
             phase: String::new(),
+            media_refs: Vec::new(),
             tool_calls: Vec::new(),
             tool_call_id: String::new(),
             is_error: false,
             created_at: None,
             raw: None,
             reminds: false,
+            images: Vec::new(),
         }
     }
 

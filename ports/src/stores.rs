@@ -2,7 +2,8 @@
 
 use crate::{
     Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, archives::ArchiveStore, builtin_tools::BuiltinToolStore,
-    config_permissions::ConfigPermissionStore, heartbeats::HeartbeatStore, inbound::InboundStore, links::LinkStore, locks::Locks, pairing::PairingStore,
+    config_permissions::ConfigPermissionStore, heartbeats::HeartbeatStore, inbound::InboundStore, links::LinkStore, locks::Locks, media::MediaStore,
+    pairing::PairingStore,
     providers::ProviderStore, sealer::SealedRows, secrets::SecretStore, sessions::SessionStore, subagents::SubagentStore, system_configs::SystemConfigStore,
     tenants::TenantStore, traces::TraceStore, usage::UsageStore,
 };
@@ -27,6 +28,7 @@ pub struct Stores {
     pub pairing: Arc<dyn PairingStore>,
     pub config_permissions: Arc<dyn ConfigPermissionStore>,
     pub links: Arc<dyn LinkStore>,
+    pub media: Arc<dyn MediaStore>,
     pub heartbeats: Arc<dyn HeartbeatStore>,
     pub inbound: Arc<dyn InboundStore>,
     pub locks: Arc<dyn Locks>,

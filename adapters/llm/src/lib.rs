@@ -6,6 +6,7 @@ mod chat;
 mod embeddings;
 mod errors;
 mod factory;
+mod images;
 mod models;
 mod oauth;
 mod openai;

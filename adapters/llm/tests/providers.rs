@@ -10,11 +10,12 @@ use goclaw_llm::{LlmOptions, RetryPolicy, factory};
 use goclaw_outbound::{Outbound, OutboundOptions};
 use goclaw_ports::{
     llm::{ChatEvent, ChatRequest, ChatResponse, FinishReason, LlmError, LlmErrorKind, Provider, ProviderFactory, ProviderSpec, ToolDefinition},
+    media::ImagePart,
     sessions::{ChatMessage, MessageRole, ToolCall},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use support::{Upstream, json as answer, stalled, stream};
+use support::{Seen, Upstream, json as answer, stalled, stream};
 
 fn providers(idle: Duration) -> Arc<dyn ProviderFactory> {
     let retry = RetryPolicy { base: Duration::from_millis(1), retry_after_cap: Duration::from_millis(5), ..RetryPolicy::default() };
@@ -170,19 +171,22 @@ const TYPES: [(&str, &str); 19] = [
 
 #[tokio::test]
 async fn each_type_sends_the_body_of_its_dialect() {
-    let mut bodies = serde_json::Map::new();
     for (kind, path) in TYPES {
-        let ok = if kind == "anthropic_native" { ANTHROPIC_OK } else { OPENAI_OK };
-        let mut upstream = Upstream::start(vec![answer(200, "", ok)]).await;
+        let anthropic = kind == "anthropic_native";
+        let mut upstream = Upstream::start(vec![answer(200, "", if anthropic { ANTHROPIC_OK } else { OPENAI_OK })]).await;
         // Without a model the provider's default stands in.
         let request = ChatRequest { tools: vec![weather()], ..ask("", false) };
-        run(&provider(kind, &upstream), request).await.1.unwrap();
-        let seen = upstream.request().await;
-        assert!(seen.head.starts_with(&format!("POST {path} ")), "{kind}: {}", seen.head);
-        assert_eq!(seen.body["model"], "default-model", "{kind}");
-        bodies.insert(kind.to_owned(), seen.body);
+        assert_eq!(run(&provider(kind, &upstream), request).await.1.unwrap().content, "Hi", "{kind}");
+        let Seen { head, body } = upstream.request().await;
+        assert!(head.starts_with(&format!("POST {path} ")), "{kind}: {head}");
+        assert!(head.contains(if anthropic { "x-api-key: sk-test-secret" } else { "authorization: bearer " }), "{kind}: {head}");
+        assert_eq!((&body["model"], &body["max_tokens"], &body["temperature"]), (&json!("default-model"), &json!(8192), &json!(0.7)), "{kind}");
+        let (tool, parameters) = if anthropic { (&body["tools"][0], "input_schema") } else { (&body["tools"][0]["function"], "parameters") };
+        // A parameter that is called as a keyword of schemas is one all the same.
+        assert_eq!((&tool["name"], tool[parameters]["properties"]["format"].is_object()), (&json!("weather"), true), "{kind}");
+        let said: Vec<_> = body["messages"].as_array().unwrap().iter().map(|message| message["role"].as_str().unwrap()).collect();
+        assert_eq!(said, if anthropic { vec!["user"] } else { vec!["system", "user"] }, "{kind}");
     }
-    insta::assert_json_snapshot!("types", bodies);
 }
 
 #[tokio::test]
@@ -425,5 +429,36 @@ async fn ollama_needs_no_key() {
         run(&ollama, ask("m", false)).await.1.unwrap();
         let head = upstream.request().await.head;
         assert!(head.starts_with("POST /v1/chat/completions ") && head.contains("authorization: bearer ollama"), "{head}");
+    }
+}
+
+fn picture(model: &str) -> ChatRequest {
+    let mut request = ask(model, false);
+    request.messages[1].images = vec![ImagePart { mime_type: "image/jpeg".into(), data: "aGk=".into() }];
+    request
+}
+
+#[tokio::test]
+async fn pictures_are_sent_as_each_vendor_takes_them() {
+    let openai = body_sent("openai_compat", picture("gpt-4o")).await;
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,aGk="}});
+    assert_eq!(openai["messages"][1], json!({"role": "user", "content": [{"type": "text", "text": "Hello"}, image]}));
+    let anthropic = body_sent("anthropic_native", picture("claude-x")).await;
+    let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "aGk="}});
+    assert_eq!(anthropic["messages"][0], json!({"role": "user", "content": [image, {"type": "text", "text": "Hello"}]}));
+}
+
+#[tokio::test]
+async fn a_model_that_refuses_pictures_gets_words_from_then_on() {
+    for (provider_type, ok) in [("openai_compat", OPENAI_OK), ("anthropic_native", ANTHROPIC_OK)] {
+        let refusal = answer(400, "", r#"{"error":{"message":"This model does not support image input."}}"#);
+        let mut upstream = Upstream::start(vec![refusal, answer(200, "", ok), answer(200, "", ok)]).await;
+        let provider = provider(provider_type, &upstream);
+        run(&provider, picture("blind")).await.1.unwrap();
+        run(&provider, picture("blind")).await.1.unwrap();
+        let bodies = [upstream.request().await.body, upstream.request().await.body, upstream.request().await.body];
+        let contents = bodies.map(|body| body["messages"].as_array().unwrap().last().unwrap()["content"].clone());
+        assert!(contents[0].is_array() && contents[1].is_string() && contents[1] == contents[2], "{contents:?}");
+        assert!(contents[1].as_str().unwrap().contains("cannot see images"));
     }
 }

@@ -18,6 +18,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use goclaw_ports::{
     AgentId, Error, InboundId, Result, TenantId,
     inbound::{InboundMessage, InboundStore},
+    media::MediaRef,
     roles::Role,
     sessions::{ChatMessage, MessageRole},
     subagents::{TaskLease, TaskOrigin},
@@ -127,8 +128,9 @@ impl InboundStore for Postgres {
         Ok(())
     }
 
-    async fn say(&self, tenant: TenantId, new: &InboundMessage, lease: TaskLease) -> Result<bool> {
-        let said = ChatMessage { created_at: Some(new.created_at), ..ChatMessage::new(MessageRole::User, new.text.clone()) };
+    async fn say(&self, tenant: TenantId, new: &InboundMessage, media_refs: &[MediaRef], lease: TaskLease) -> Result<bool> {
+        let media_refs = media_refs.to_vec();
+        let said = ChatMessage { created_at: Some(new.created_at), media_refs, ..ChatMessage::new(MessageRole::User, new.text.clone()) };
         let bytes = i64::try_from(serde_json::to_vec(&said).map_err(Error::internal)?.len()).map_err(Error::internal)?;
         let said = encode(&said)?;
         let mut connection = self.tenant(tenant).await?;

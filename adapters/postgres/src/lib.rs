@@ -22,6 +22,7 @@ mod limiter;
 mod links;
 mod locks;
 mod maintenance;
+mod media;
 mod migrations;
 mod pairing;
 mod pool;
@@ -112,6 +113,7 @@ pub async fn open(options: PostgresOptions) -> Result<Opened> {
         pairing: store.clone(),
         config_permissions: store.clone(),
         links: store.clone(),
+        media: store.clone(),
         heartbeats: store.clone(),
         inbound: store.clone(),
         locks: store.clone(),

@@ -465,6 +465,18 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    media (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        session_key -> Text,
+        path -> Text,
+        mime_type -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(media, sessions);
 diesel::allow_tables_to_appear_in_same_query!(agents, agent_shares, sessions, session_messages);
 diesel::allow_tables_to_appear_in_same_query!(agents, agent_links);
 diesel::allow_tables_to_appear_in_same_query!(agent_heartbeats, heartbeat_run_logs, llm_providers);

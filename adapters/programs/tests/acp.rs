@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use goclaw_ports::{
     TenantId,
     llm::{ChatEvent, ChatRequest, Conversation, FinishReason},
+    media::ImagePart,
 };
 use serde_json::{Value, json};
 use std::{fs, sync::Arc, time::Duration};
@@ -39,7 +40,7 @@ while True:
     method, params = m.get("method"), m.get("params")
     if method == "initialize":
         assert params["clientInfo"]["name"] == "goclaw" and params["protocolVersion"] == 1
-        send({"id": m["id"], "result": {} if old else {"protocolVersion": 1}})
+        send({"id": m["id"], "result": {} if old else {"protocolVersion": 1, "agentCapabilities": {"promptCapabilities": {"image": "--sees" in sys.argv}}}})
     elif method == "session/new": send({"id": m["id"], "result": {"sessionId": "s1"}})
     elif method == "session/cancel": open(os.environ["HOME"] + "/cancelled", "w").close()
     elif method == "session/prompt":
@@ -59,6 +60,7 @@ while True:
             _, name, arguments = order.split(" ", 2)
             answer = call(name, json.loads(arguments))
             say(json.dumps(answer.get("result", answer.get("error"))))
+        elif order == "count": say(" ".join(block["type"] for block in params["content" if old else "prompt"]))
         elif order == "long": reason = "maxContextLength" if old else "max_tokens"
         elif order == "refuse":
             send({"id": m["id"], "error": {"code": -32000, "message": "not in the mood"}})
@@ -99,6 +101,17 @@ async fn a_conversation_has_one_process_in_both_dialects() {
         assert_eq!(asked(&*agent, question("agent:fox:1", "long")).await.unwrap().1.finish_reason, FinishReason::Length);
         let environment = site.read("environment");
         assert!(environment.contains("PATH") && ["GOCLAW", "CLAUDE", "ANTHROPIC"].iter().all(|secret| !environment.contains(secret)), "{environment}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_gets_pictures_if_it_says_that_it_takes_them() {
+    for (arguments, got) in [(json!(["--sees"]), "text image"), (json!([]), "text"), (json!(["--old"]), "text")] {
+        let site = site();
+        let agent = site.provider("acp", json!({"args": arguments}));
+        let mut asking = question("s", "count");
+        asking.messages.last_mut().unwrap().images = vec![ImagePart { mime_type: "image/jpeg".into(), data: "aGk=".into() }];
+        assert_eq!(asked(&*agent, asking).await.unwrap().1.content, got, "{arguments}");
     }
 }
 

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Error, InboundId, Result, TenantId,
     inbound::{InboundMessage, InboundStore},
+    media::MediaRef,
     roles::Role,
     sessions::{ChatMessage, MessageRole, SessionDelta},
     subagents::{TaskLease, TaskOrigin},
@@ -81,9 +82,10 @@ impl InboundStore for Sqlite {
         self.write(move |connection| insert(connection, tenant, &new, lease)).await
     }
 
-    async fn say(&self, tenant: TenantId, new: &InboundMessage, lease: TaskLease) -> Result<bool> {
+    async fn say(&self, tenant: TenantId, new: &InboundMessage, media_refs: &[MediaRef], lease: TaskLease) -> Result<bool> {
         let new = new.clone();
-        let said = ChatMessage { created_at: Some(new.created_at), ..ChatMessage::new(MessageRole::User, new.text.clone()) };
+        let media_refs = media_refs.to_vec();
+        let said = ChatMessage { created_at: Some(new.created_at), media_refs, ..ChatMessage::new(MessageRole::User, new.text.clone()) };
         let json = serde_json::to_string(&said).map_err(Error::internal)?;
         self.write(move |connection| {
             let mut known = connection.prepare_cached("select exists (select 1 from sessions where tenant_id = ?1 and session_key = ?2)")?;

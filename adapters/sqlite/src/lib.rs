@@ -24,6 +24,7 @@ mod inspect;
 mod links;
 mod lock;
 mod locks;
+mod media;
 mod migrations;
 mod pairing;
 mod providers;
@@ -86,6 +87,7 @@ pub async fn open(options: SqliteOptions) -> Result<Stores> {
         pairing: database.clone(),
         config_permissions: database.clone(),
         links: database.clone(),
+        media: database.clone(),
         heartbeats: database.clone(),
         inbound: database.clone(),
         locks: database.clone(),

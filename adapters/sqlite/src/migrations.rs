@@ -24,7 +24,21 @@ macro_rules! migrations {
 }
 
 /// Every step, oldest first.
-const MIGRATIONS: &[Migration] = migrations![1: "0001_foundation", 2: "0002_platform", 3: "0003_heartbeats", 5: "0005_agents", 9: "0009_delegation", 10: "0010_sessions", 11: "0011_run_leases", 12: "0012_subagents", 13: "0013_usage", 15: "0015_trace_indexes", 16: "0016_inbound", 17: "0017_usage_totals"];
+const MIGRATIONS: &[Migration] = migrations![
+    1: "0001_foundation",
+    2: "0002_platform",
+    3: "0003_heartbeats",
+    4: "0004_media",
+    5: "0005_agents",
+    9: "0009_delegation",
+    10: "0010_sessions",
+    11: "0011_run_leases",
+    12: "0012_subagents",
+    13: "0013_usage",
+    15: "0015_trace_indexes",
+    16: "0016_inbound",
+    17: "0017_usage_totals",
+];
 
 /// The version that this build's code is written for.
 pub(crate) const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;

@@ -211,8 +211,14 @@ async fn what_a_crash_left_behind_is_ended_first() {
     let socket = format!("--socket={}", machine.state().join("tailscaled.sock").display());
     let mut command = tokio::process::Command::new(machine.programs().daemon());
     let mut left = command.arg(socket).envs(options.environment.clone()).process_group(0).kill_on_drop(true).spawn().unwrap();
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
+    // Until it has begun, it has no arguments to be known by.
+    while !machine.home.path().join("pid").exists() {
+        looks.tick().await;
+    }
     let tailnet = machine.start(options);
-    assert_eq!(left.wait().await.unwrap().signal(), Some(9));
+    let ended = tokio::time::timeout(PATIENCE, left.wait()).await.expect("what was left is ended");
+    assert_eq!(ended.unwrap().signal(), Some(9));
     machine.hears("served").await;
     tailnet.stop().await;
     machine.is_left_alone().await;

@@ -72,9 +72,7 @@ impl Disk for LocalDisk {
     }
 
     async fn create(&self, root: &Path, path: &Path, mut content: File) -> Result<PathBuf> {
-        let directory = root.to_owned();
-        let made = tokio::task::spawn_blocking(move || DirBuilder::new().recursive(true).mode(0o750).create(directory)).await;
-        made.map_err(|cause| Error::internal(cause.to_string()))?.map_err(Error::internal)?;
+        make(root).await?;
         let created = self.below(root, path, move |root, path| {
             content.seek(SeekFrom::Start(0)).map_err(|error| PathError::from_io(&error))?;
             root.create_from(path, &mut content)
@@ -82,11 +80,28 @@ impl Disk for LocalDisk {
         created.await.map_err(|error| Error::internal(error.to_string()))
     }
 
+    async fn create_of(&self, root: &Path, path: &Path, content: Vec<u8>) -> Result<PathBuf> {
+        make(root).await?;
+        let created = self.below(root, path, move |root, path| root.create_from(path, &mut content.as_slice()));
+        created.await.map_err(|error| Error::internal(error.to_string()))
+    }
+
+    async fn remove(&self, root: &Path, path: &Path) -> Result<bool> {
+        found(self.below(root, path, |root, path| root.remove(path)).await, false)
+    }
+
     async fn remove_older(&self, root: &Path, then: DateTime<Utc>) -> Result<usize> {
         let root = root.to_owned();
         let removed = tokio::task::spawn_blocking(move || remove_older(&root, then.into()));
         removed.await.map_err(|cause| Error::internal(cause.to_string()))
     }
+}
+
+/// Makes the directory `root` if it is not there.
+async fn make(root: &Path) -> Result<()> {
+    let directory = root.to_owned();
+    let made = tokio::task::spawn_blocking(move || DirBuilder::new().recursive(true).mode(0o750).create(directory)).await;
+    made.map_err(|cause| Error::internal(cause.to_string()))?.map_err(Error::internal)
 }
 
 /// Links are neither followed nor removed. What cannot be read or removed is left for the next time.
@@ -128,6 +143,22 @@ mod tests {
         assert_eq!(read(&disk, &root, path.to_str().unwrap()).await.as_deref(), Some("hello"));
         assert!(disk.create(&root, Path::new(".uploads/a/b.txt"), file("again")).await.is_err(), "it is there already");
         assert!(disk.create(&root, Path::new("../b.txt"), file("x")).await.is_err());
+        disk.create_of(&root, Path::new("c.txt"), b"bytes".to_vec()).await.unwrap();
+        assert_eq!(read(&disk, &root, "c.txt").await.as_deref(), Some("bytes"));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, root) = (LocalDisk::new(vec![]), dir.path().join("root"));
+        let own = disk.create(&root, Path::new("a/own"), file("x")).await.unwrap();
+        fs::write(dir.path().join("other"), "x").unwrap();
+        symlink(dir.path(), root.join("up")).unwrap();
+        for path in ["../other", "up/other", "a", "none"] {
+            assert!(!disk.remove(&root, Path::new(path)).await.unwrap(), "{path}");
+        }
+        assert!(disk.remove(&root, &own).await.unwrap() && !own.exists());
+        assert!(dir.path().join("other").exists() && root.join("a").exists());
     }
 
     #[tokio::test]

@@ -6,12 +6,14 @@ mod rest;
 
 pub use crate::runs::engine::RunOutcome;
 pub use inject::{Injected, Injection};
-pub use input::{Completion, InputContent, InputMessage, InputPart, Wake, select_agent};
+pub use input::{Completion, ImageUrl, InputContent, InputMessage, InputPart, Wake, select_agent};
 pub use rest::Woken;
 
 use crate::{
     agents::{Agents, DEFAULT_KEY},
     caller::{Access, Caller},
+    files::{FileLinks, Files, MediaInput},
+    media::{self, Shelf},
     quotas::{RequestQuotas, Source},
     rate::RequestRate,
     runs::{
@@ -43,6 +45,7 @@ pub struct Chat {
     pub(crate) runs: Arc<Runs>,
     pub(crate) rate: Arc<RequestRate>,
     pub(crate) quotas: Arc<RequestQuotas>,
+    pub(crate) files: Arc<Files>,
     pub(crate) ids: Arc<dyn Ids>,
 }
 
@@ -53,6 +56,7 @@ pub struct RunHandle {
     pieces: mpsc::Receiver<String>,
     end: oneshot::Receiver<End>,
     ended: bool,
+    links: FileLinks,
     _stop: DropGuard,
 }
 
@@ -76,11 +80,11 @@ impl RunHandle {
             return None;
         }
         if let Some(text) = self.pieces.recv().await {
-            return Some(RunEvent::Text(text));
+            return Some(RunEvent::Text(self.links.sealed(&text).into_owned()));
         }
         self.ended = true;
         Some(match (&mut self.end).await {
-            Ok(End::Completed(outcome)) => RunEvent::Done(outcome),
+            Ok(End::Completed(outcome)) => RunEvent::Done(self.links.outcome(outcome)),
             Ok(End::Failed(error)) => RunEvent::Failed(error),
             Ok(End::Cancelled) => RunEvent::Cancelled,
             Err(_) => RunEvent::Failed(Error::internal("the run ended without an end")),
@@ -99,6 +103,8 @@ pub struct Send {
     pub session_key: String,
     /// Whether the answer should come in pieces.
     pub stream: bool,
+    /// The files that come with it.
+    pub media: Vec<MediaInput>,
     /// The connection that asks, for the rate limit of callers without a user.
     pub connection: String,
 }
@@ -177,7 +183,7 @@ impl Chat {
         if caller.user.is_empty() {
             return Err(Error::invalid(message::user_id_required()));
         }
-        if request.message.trim().is_empty() {
+        if request.message.trim().is_empty() && request.media.is_empty() {
             return Err(Error::invalid(message::message_required()));
         }
         let named = [request.agent_id.as_str(), agent_in(&request.session_key), DEFAULT_KEY].into_iter().find(|named| !named.is_empty());
@@ -191,6 +197,7 @@ impl Chat {
         if let Some(answer) = self.command(caller, &session_key, request.message.trim()) {
             return Ok(Sent::Command(answer));
         }
+        let mut attachments = self.files.attachments(caller, &request.media).await?;
         self.quotas.admit(caller.tenant, Source { user: &caller.user, channel: "ws", provider: &agent.provider }).await?;
         let (mut text, origin) = (request.message, Origin::direct("ws", &*caller.user));
         let mut owed = vec![];
@@ -198,25 +205,34 @@ impl Chat {
         let current = self.runs.current(caller.tenant, &session_key).filter(|run| run.user == caller.user && !interrupts);
         if let Some(run) = current.filter(|run| run.has_room()) {
             let checked = self.engine.checked_injection(caller.tenant, &text).await?;
-            let accepted = Accepted { caller, agent: agent.id, session_key: &session_key, text: &checked, origin: &origin, metadata: JsonObject::new() };
-            if let Some(id) = self.engine.inbound.say(accepted).await? {
+            let directory = self.engine.tools.workspace_of(caller, Some(&agent), "ws").await?;
+            let shelf = Shelf { tenant: caller.tenant, session_key: &session_key, directory: &directory };
+            let kept = self.engine.media.keep(shelf, std::mem::take(&mut attachments)).await?;
+            let told = media::told(&kept, &checked);
+            let media_refs: Vec<MediaRef> = kept.into_iter().map(|kept| kept.media).collect();
+            let accepted = Accepted { caller, agent: agent.id, session_key: &session_key, text: &told, origin: &origin, metadata: JsonObject::new() };
+            if let Some(id) = self.engine.inbound.say(accepted, &media_refs).await? {
                 self.engine.inbound.stops(&[id], &run.cancel);
-                if run.inject(id, &checked) {
+                if run.inject(id, ChatMessage { media_refs, ..ChatMessage::new(MessageRole::User, told.clone()) }) {
                     return Ok(Sent::Injected);
                 }
                 owed.push(id);
-                text = checked;
+                text = told;
+            } else {
+                // The conversation was deleted meanwhile; the new one gets files of its own.
+                attachments = self.files.attachments(caller, &request.media).await?;
             }
         }
         let started = self.engine.start_owed(Request {
             stored: !owed.is_empty(),
             owed,
+            attachments,
             stream: request.stream,
             ..Request::new(caller.clone(), agent, session_key, text, origin)
         });
         let started = started.await?;
         match started.end.await {
-            Ok(End::Completed(outcome)) => Ok(Sent::Completed { run_id: started.run.id, outcome }),
+            Ok(End::Completed(outcome)) => Ok(Sent::Completed { run_id: started.run.id, outcome: self.files.links.outcome(outcome) }),
             Ok(End::Cancelled) => Ok(Sent::Cancelled),
             Ok(End::Failed(error)) => Err(error),
             Err(_) => Err(Error::internal("the run ended without an end")),

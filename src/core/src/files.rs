@@ -1,16 +1,21 @@
 //! Files over HTTP: what agents made, what users sent, and links that open one file for a while.
 
 pub mod kind;
+pub(crate) mod links;
+mod media;
 mod path;
 mod places;
 mod search;
 mod token;
 
+pub use links::{FileLinks, Readable};
+pub use media::MediaInput;
 pub use token::FileTokens;
 
 use crate::{
     audit::Audit,
     caller::{Access, Caller},
+    media::MediaShelf,
     settings::LiveSettings,
     workspace,
 };
@@ -49,7 +54,9 @@ pub struct Files {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) agents: Arc<dyn AgentStore>,
     pub(crate) settings: Arc<LiveSettings>,
-    pub(crate) tokens: FileTokens,
+    pub(crate) media: Arc<MediaShelf>,
+    /// Signs links.
+    pub links: FileLinks,
     pub(crate) audit: Audit,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
@@ -130,6 +137,9 @@ impl Files {
     pub async fn media(&self, pass: Pass<'_>, id: &str) -> Result<Served> {
         check_media_id(id)?;
         let roots = self.roots().await;
+        if let Some(file) = self.kept_media(pass, id, &roots).await? {
+            return Ok(Served::new(file));
+        }
         let tenants = match pass {
             Pass::Link(token) => {
                 self.check_link(token, &format!("/v1/media/{id}"))?;
@@ -187,7 +197,7 @@ impl Files {
         let elsewhere = found.map(|file| file.path).filter(|found| *found != roots.resolved(&path.absolute()));
         let path = elsewhere.and_then(|found| FilePath::of(&found)).unwrap_or(path);
         self.audit.record(caller, "file.signed", "file", path.absolute().display(), None).await;
-        Ok(self.link(&path))
+        Ok(self.links.link(&path))
     }
 
     /// Whether the caller may upload.
@@ -283,14 +293,10 @@ impl Files {
     }
 
     fn check_link(&self, token: &str, bound: &str) -> Result<()> {
-        if self.tokens.opens(token, bound, self.clock.now().timestamp()) {
+        if self.links.tokens.opens(token, bound, self.clock.now().timestamp()) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Unauthorized, message::link_expired()))
-    }
-
-    fn link(&self, path: &FilePath) -> String {
-        format!("{}?ft={}", path.url(), self.tokens.sign(&path.bound(), self.clock.now().timestamp()))
     }
 }
 
@@ -325,7 +331,7 @@ fn base_name(name: &str) -> Result<String> {
 }
 
 /// The extension that a stored file gets, with its dot.
-fn extension_of(filename: &str) -> String {
+pub(crate) fn extension_of(filename: &str) -> String {
     let extension = Path::new(filename).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let is_plain = (1..=MAX_EXTENSION).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_plain { format!(".{}", extension.to_ascii_lowercase()) } else { ".bin".into() }

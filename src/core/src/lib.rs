@@ -25,6 +25,7 @@ pub mod heartbeats;
 pub mod links;
 pub mod logs;
 mod lookups;
+mod media;
 pub mod oauth;
 pub mod pairing;
 pub mod platform;
@@ -63,7 +64,7 @@ use config_permissions::ConfigPermissions;
 use configuration::{ConfigurationAccess, Following};
 use context_files::ContextFiles;
 use exports::Exports;
-use files::{FileTokens, Files};
+use files::{FileLinks, FileTokens, Files};
 use goclaw_ports::{
     Result,
     archives::ArchiveFiles,
@@ -75,6 +76,7 @@ use goclaw_ports::{
     limits::RateLimiter,
     llm::{ClaudeCli, ProviderFactory},
     logs::Logs,
+    media::Images,
     oauth::{AuthorizationServer, ReturnPlace},
     releases::Releases,
     sealer::Sealer,
@@ -86,6 +88,7 @@ use goclaw_ports::{
 use heartbeats::{Heart, HeartbeatTool, Heartbeats};
 use links::Links;
 use logs::LogTail;
+use media::MediaShelf;
 use oauth::{OAuth, Quotas, Tokens};
 use pairing::Pairing;
 use platform::Platform;
@@ -140,6 +143,8 @@ pub struct Parts {
     pub channels: Arc<dyn Channels>,
     /// The gateway's disk.
     pub disk: Arc<dyn Disk>,
+    /// Prepares pictures for models.
+    pub images: Arc<dyn Images>,
     /// Who speaks.
     pub speech: Arc<dyn SpeechProviders>,
     /// Keeps what was spoken.
@@ -257,6 +262,7 @@ impl Core {
             mut tools,
             channels,
             disk,
+            images,
             claude_cli,
             speech,
             audio,
@@ -365,6 +371,24 @@ impl Core {
             ids: ids.clone(),
             known: config_permissions::KnownRules::default(),
         });
+        let media = Arc::new(MediaShelf {
+            disk: disk.clone(),
+            images,
+            store: stores.media.clone(),
+            settings: settings.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+        });
+        let user_files = Arc::new(Files {
+            disk,
+            agents: stores.agents.clone(),
+            settings: settings.clone(),
+            media: media.clone(),
+            links: FileLinks { tokens: Arc::new(FileTokens::with_new_key()), clock: clock.clone() },
+            audit: audit.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+        });
         let heartbeats = Arc::new(Heartbeats {
             store: stores.heartbeats.clone(),
             agents: agents.clone(),
@@ -394,6 +418,7 @@ impl Core {
                 registry: registry.clone(),
                 routes,
                 tools: Arc::new(toolbox),
+                media: media.clone(),
                 files,
                 links: stores.links.clone(),
                 tracer: tracer.clone(),
@@ -428,6 +453,7 @@ impl Core {
             settings: tenant_settings.clone(),
             runs: runs.clone(),
             registry: registry.clone(),
+            files: user_files.clone(),
             audit: audit.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
@@ -455,6 +481,7 @@ impl Core {
             sessions: sessions.clone(),
             runs: runs.clone(),
             rate: rate.clone(),
+            files: user_files.clone(),
             ids: ids.clone(),
         };
         let platform = Platform {
@@ -521,6 +548,7 @@ impl Core {
             configuration: configuration.clone(),
             system_configs: system_configs.clone(),
             tools: tools.clone(),
+            links: user_files.links.clone(),
             rate,
         };
         let links = Links {
@@ -531,16 +559,8 @@ impl Core {
             clock: clock.clone(),
             ids: ids.clone(),
         };
-        let user_files = Arc::new(Files {
-            disk,
-            agents: stores.agents.clone(),
-            settings: settings.clone(),
-            tokens: FileTokens::with_new_key(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-        });
         user_files.sweep_uploads(&runtime);
+        media.sweep(&runtime);
         // The engine needs the tools, so it is given to them late.
         let _ = conversations.engine.set(Arc::downgrade(&chat.engine));
         let exports = Exports::start(clock.clone(), ids.clone(), &runtime);

@@ -50,7 +50,6 @@ pub struct Readiness {
     /// `ok` or `error`.
     pub database: &'static str,
     /// `ok` or `error` for each server that helps and is not needed, by its name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<&'static str, &'static str>,
     /// Whether the gateway stops.
     pub draining: bool,

@@ -20,7 +20,7 @@ pub(crate) mod sanitise;
 pub(crate) mod steps;
 pub(crate) mod title;
 
-use goclaw_ports::{Error, InboundId, TenantId};
+use goclaw_ports::{Error, InboundId, TenantId, sessions::ChatMessage};
 use lanes::{LaneSizes, Lanes};
 use queue::Conversation;
 use request::Asked;
@@ -73,7 +73,7 @@ pub struct ActiveRun {
 struct Inbox {
     open: bool,
     /// Those that the model has not seen.
-    messages: VecDeque<(InboundId, String)>,
+    messages: VecDeque<(InboundId, ChatMessage)>,
     /// Those that the run is to answer: what it was started for, and what it took in.
     owed: Vec<InboundId>,
 }
@@ -83,10 +83,10 @@ impl Inbox {
         self.open && self.messages.len() < INBOX
     }
 
-    fn drain(&mut self) -> Vec<String> {
-        let (ids, texts): (Vec<_>, Vec<_>) = self.messages.drain(..).unzip();
+    fn drain(&mut self) -> Vec<ChatMessage> {
+        let (ids, messages): (Vec<_>, Vec<_>) = self.messages.drain(..).unzip();
         self.owed.extend(ids);
-        texts
+        messages
     }
 }
 
@@ -134,11 +134,11 @@ impl ActiveRun {
     }
 
     /// Gives the run another message. `false` if it takes none, or no more.
-    pub(crate) fn inject(&self, id: InboundId, text: &str) -> bool {
+    pub(crate) fn inject(&self, id: InboundId, message: ChatMessage) -> bool {
         let mut inbox = lock(&self.inbox);
         let takes = inbox.has_room();
         if takes {
-            inbox.messages.push_back((id, text.to_owned()));
+            inbox.messages.push_back((id, message));
         }
         takes
     }
@@ -149,12 +149,12 @@ impl ActiveRun {
     }
 
     /// The messages that came in.
-    pub(crate) fn drain_inbox(&self) -> Vec<String> {
+    pub(crate) fn drain_inbox(&self) -> Vec<ChatMessage> {
         lock(&self.inbox).drain()
     }
 
     /// The messages that came in; if there are none, the run takes no more.
-    pub(crate) fn drain_or_close_inbox(&self) -> Vec<String> {
+    pub(crate) fn drain_or_close_inbox(&self) -> Vec<ChatMessage> {
         let mut inbox = lock(&self.inbox);
         inbox.open = !inbox.messages.is_empty();
         inbox.drain()
@@ -168,7 +168,7 @@ impl ActiveRun {
     }
 
     /// The messages that came in and that the model has not seen, once no more come in.
-    pub(crate) fn unseen(&self) -> Vec<(InboundId, String)> {
+    pub(crate) fn unseen(&self) -> Vec<(InboundId, ChatMessage)> {
         lock(&self.inbox).messages.drain(..).collect()
     }
 
@@ -313,7 +313,7 @@ mod tests {
         *,
     };
     use crate::caller::Caller;
-    use goclaw_ports::{TraceId, roles::Role};
+    use goclaw_ports::{TraceId, roles::Role, sessions::MessageRole};
 
     pub(super) fn run(key: &str) -> Arc<ActiveRun> {
         run_for(key, "")
@@ -387,15 +387,16 @@ mod tests {
     fn a_run_takes_messages_until_it_closes_with_none_left() {
         let run = run("s");
         let id = |n| InboundId(Uuid::from_u128(n));
-        assert!(!run.inject(id(0), "too early"));
+        let said = |text: &str| ChatMessage::new(MessageRole::User, text);
+        assert!(!run.inject(id(0), said("too early")));
         run.open_inbox();
-        assert!((0..INBOX).all(|n| run.inject(id(1), &n.to_string())));
-        assert!(!run.has_room() && !run.inject(id(0), "too many"));
+        assert!((0..INBOX).all(|n| run.inject(id(1), said(&n.to_string()))));
+        assert!(!run.has_room() && !run.inject(id(0), said("too many")));
         assert_eq!(run.drain_or_close_inbox().len(), INBOX);
-        assert!(run.inject(id(2), "still open"));
-        assert_eq!(run.drain_or_close_inbox(), ["still open"]);
+        assert!(run.inject(id(2), said("still open")));
+        assert_eq!(run.drain_or_close_inbox(), [said("still open")]);
         assert!(run.drain_or_close_inbox().is_empty());
-        assert!(!run.inject(id(0), "closed"));
+        assert!(!run.inject(id(0), said("closed")));
         assert_eq!(run.close_inbox(), [id(1), id(1), id(1), id(1), id(1), id(2)]);
         assert!(run.close_inbox().is_empty() && run.unseen().is_empty());
     }
@@ -404,11 +405,12 @@ mod tests {
     fn what_a_run_has_not_seen_when_it_closes_it_does_not_answer() {
         let run = run("s");
         let id = |n| InboundId(Uuid::from_u128(n));
+        let said = |text: &str| ChatMessage::new(MessageRole::User, text);
         run.owe(&[id(1)]);
         run.open_inbox();
-        assert!(run.inject(id(2), "late"));
+        assert!(run.inject(id(2), said("late")));
         assert_eq!(run.close_inbox(), [id(1)]);
-        assert!(!run.inject(id(3), "too late"));
-        assert_eq!(run.unseen(), [(id(2), "late".to_owned())]);
+        assert!(!run.inject(id(3), said("too late")));
+        assert_eq!(run.unseen(), [(id(2), said("late"))]);
     }
 }

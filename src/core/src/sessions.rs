@@ -8,6 +8,7 @@ pub use change::{SessionPatch, SessionPatched};
 use crate::{
     audit::Audit,
     caller::{Access, Caller},
+    files::Files,
     providers::Registry,
     runs::Runs,
     settings::TenantSettings,
@@ -42,6 +43,7 @@ pub struct Sessions {
     pub(crate) settings: Arc<TenantSettings>,
     pub(crate) runs: Arc<Runs>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) files: Arc<Files>,
     pub(crate) audit: Audit,
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -208,11 +210,13 @@ impl Sessions {
         if session.is_none() && !caller.is_admin() {
             return Err(Error::not_found("session", key));
         }
-        let messages = match &session {
+        let mut messages = match &session {
             Some(_) => self.store.messages(caller.tenant, key, Some(MAX_HISTORY)).await?,
             None => vec![],
         };
-        Ok(SessionPreview { key: key.into(), messages, summary: session.map(|session| session.summary).unwrap_or_default() })
+        let mut summary = session.map(|session| session.summary).unwrap_or_default();
+        self.files.linked(caller, &mut messages, &mut summary).await?;
+        Ok(SessionPreview { key: key.into(), messages, summary })
     }
 
     /// What was said in a session last, or before a place, oldest first; nothing for an unknown one.
@@ -236,7 +240,9 @@ impl Sessions {
             found.remove(0);
         }
         let before = found.first().filter(|_| older).map(|first| first.seq);
-        Ok(HistoryPage { messages: found.into_iter().map(|stored| stored.message).collect(), before })
+        let mut messages: Vec<ChatMessage> = found.into_iter().map(|stored| stored.message).collect();
+        self.files.linked(caller, &mut messages, &mut String::new()).await?;
+        Ok(HistoryPage { messages, before })
     }
 
     /// The session, if there is one.

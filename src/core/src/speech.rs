@@ -10,6 +10,7 @@ pub(crate) use voice::{AT_ONCE, Voice};
 use crate::{
     caller::{Access, Caller},
     configuration::ConfigurationAccess,
+    files::FileLinks,
     rate::RequestRate,
     settings::{SpeechAuto, SpeechMode, TenantSettings},
     system_configs::SystemConfigs,
@@ -36,6 +37,7 @@ pub struct Speech {
     pub(crate) configuration: ConfigurationAccess,
     pub(crate) system_configs: Arc<SystemConfigs>,
     pub(crate) tools: Arc<ToolBox>,
+    pub(crate) links: FileLinks,
     pub(crate) rate: Arc<RequestRate>,
 }
 
@@ -104,7 +106,7 @@ pub struct Conversion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Converted {
-    /// The file.
+    /// A link to the file.
     pub audio_path: String,
     /// Who spoke.
     pub provider: SpeechService,
@@ -226,7 +228,7 @@ impl Speech {
         let path = self.voice.files.keep(&workspace, &spoken.audio).await?;
         let format = spoken.audio.format;
         Ok(Converted {
-            audio_path: path.to_string_lossy().into_owned(),
+            audio_path: self.links.to(&path),
             provider: spoken.by,
             output_format: format,
             mime_type: format.mime_type(),

@@ -64,7 +64,8 @@ on_both_editions! {
     async fn the_models_are_known(edition) {
         let server = started(edition).await;
         let list = server.owner().get("/v1/providers").await.expect(200);
-        let models = server.owner().get(&format!("/v1/providers/{}/models", list["providers"][0]["id"].as_str().unwrap())).await.expect(200);
+        let account = format!("/v1/providers/{}", list["providers"][0]["id"].as_str().unwrap());
+        let models = server.owner().get(&format!("{account}/models")).await.expect(200);
         let ids: Vec<_> = models["models"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
         let expected = [
             "gpt-5.4", "gpt-5.4-mini", "gpt-5.3-codex", "gpt-5.3-codex-spark", "gpt-5.2-codex", "gpt-5.2", "gpt-5.1-codex", "gpt-5.1-codex-max",
@@ -72,6 +73,12 @@ on_both_editions! {
         ];
         assert_eq!(ids, expected);
         assert_eq!(models["models"][0]["name"], "GPT-5.4");
+        assert!(models["models"].as_array().unwrap().iter().all(|model| model["reasoning"].is_object()));
+        assert_eq!(models["models"][0]["reasoning"], json!({"levels": ["none", "low", "medium", "high", "xhigh"], "default_effort": "none"}));
+        assert_eq!(models.get("reasoning_defaults"), None);
+        let defaults = json!({"effort": "high", "fallback": "provider_default"});
+        server.owner().put(&account, &json!({"settings": {"reasoning_defaults": defaults}})).await.expect(200);
+        assert_eq!(server.owner().get(&format!("{account}/models")).await.expect(200)["reasoning_defaults"], defaults);
         assert!(server.llm.requests().is_empty(), "nobody is asked for it");
     }
 }

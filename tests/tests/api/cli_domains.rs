@@ -4,7 +4,7 @@ use crate::{
     common::{ask, with_fox},
     shell::{Machine, Shell},
 };
-use goclaw_tests::{Edition, Server};
+use goclaw_tests::{Edition, Server, Setup, server::free_port};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -115,7 +115,7 @@ on_both_editions! {
     }
 
     async fn an_account_is_signed_in_to_with_a_browser(edition) {
-        let server = Server::start(edition).await;
+        let server = Setup::new(edition).await.env("GOCLAW_OAUTH_CALLBACK_PORT", &free_port().to_string()).start().await;
         let shell = Shell::beside(&server);
         let begun = shell.run("auth login --json").await.expect(0).json();
         let url = begun["auth_url"].as_str().unwrap();

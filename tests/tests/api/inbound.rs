@@ -30,7 +30,7 @@ async fn assert_settled(server: &mut Server, session: &str, said: &[String]) {
     let owed = stores.inbound.all_tenants_adopt(now + TimeDelta::days(1), TaskLease { owner: Uuid::nil(), until: now }, 9).await.unwrap();
     stores.database.close().await;
     drop(stores);
-    assert_eq!(owed, []);
+    assert!(owed.is_empty(), "{owed:?}");
     server.restart().await;
     let mut socket = server.owner_socket().await;
     assert_eq!(socket.call("chat.session.status", &json!({"sessionKey": session})).await.unwrap()["isRunning"], false);

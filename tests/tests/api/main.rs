@@ -42,6 +42,7 @@ mod archives;
 mod budgets;
 mod chat;
 mod chat_inject;
+mod chat_media;
 mod chat_stream;
 mod chatgpt;
 mod cli;

@@ -20,6 +20,18 @@ async fn with_minimax(edition: Edition) -> Setup {
     setup.config(json!({"tts": {"edge": {"enabled": false}, "minimax": {"api_base": base, "group_id": "group-7"}}})).env("GOCLAW_TTS_MINIMAX_API_KEY", KEY)
 }
 
+/// The file that a conversion answered with a link to.
+fn file_of(converted: &Value) -> PathBuf {
+    path_of(&converted["audioPath"])
+}
+
+/// The file that a link leads to.
+fn path_of(link: &Value) -> PathBuf {
+    let (path, token) = link.as_str().unwrap().split_once("?ft=").unwrap();
+    assert!(!token.is_empty());
+    path.strip_prefix("/v1/files").unwrap().into()
+}
+
 /// MiniMax speaks.
 fn spoken() -> Answer {
     Answer::raw(json!({"data": {"audio": hex::encode(MP3)}, "base_resp": {"status_code": 0}}).to_string())
@@ -122,11 +134,12 @@ on_both_editions! {
         let mut socket = tenants.socket(&tenants.a_operator, "mai").await;
         server.llm.next(spoken());
         let converted = socket.call("tts.convert", &json!({"text": "  Xin chào  "})).await.unwrap();
-        let path = PathBuf::from(converted["audioPath"].as_str().unwrap());
+        let path = file_of(&converted);
         assert_eq!(fs::read(&path).unwrap(), MP3);
+        assert_eq!(server.anonymous().get(converted["audioPath"].as_str().unwrap()).await.body, MP3);
         let directory = server.dir().canonicalize().unwrap().join("workspace/tenants/a/_direct/mai/tts");
         assert!(path.parent() == Some(&directory) && path.extension().unwrap() == "mp3", "{path:?}");
-        let expected = json!({"audioPath": path, "provider": "minimax", "outputFormat": "mp3", "mimeType": "audio/mpeg", "voiceCompatible": false});
+        let expected = json!({"audioPath": converted["audioPath"], "provider": "minimax", "outputFormat": "mp3", "mimeType": "audio/mpeg", "voiceCompatible": false});
         assert_eq!(converted, expected);
         let request = server.llm.requests().pop().unwrap();
         assert_eq!(request.header("authorization").unwrap(), format!("Bearer {KEY}"));
@@ -137,7 +150,7 @@ on_both_editions! {
             server.llm.next(spoken());
             let converted = socket.call("tts.convert", &params).await.unwrap();
             assert_eq!((&converted["outputFormat"], &converted["voiceCompatible"]), (&json!(format), &json!(format == "opus")), "{params}");
-            assert_eq!(converted["audioPath"].as_str().unwrap().ends_with(".ogg"), format == "opus");
+            assert_eq!(file_of(&converted).to_str().unwrap().ends_with(".ogg"), format == "opus");
         }
         let named = server.llm.requests().into_iter().find(|request| request.body["voice_setting"]["voice_id"] == "v").unwrap();
         assert_eq!(named.body["model"], "m");
@@ -221,7 +234,7 @@ cat "$text" > "$media""#;
         let mut socket = server.owner_socket().await;
         let converted = socket.call("tts.convert", &json!({"text": "--help", "channel": "telegram"})).await.unwrap();
         assert_eq!((&converted["provider"], &converted["outputFormat"]), (&json!("edge"), &json!("mp3")));
-        assert_eq!(fs::read_to_string(converted["audioPath"].as_str().unwrap()).unwrap(), "--help");
+        assert_eq!(fs::read_to_string(file_of(&converted)).unwrap(), "--help");
         let environment = fs::read_to_string(programs.join("environment")).unwrap();
         assert!(environment.contains("PATH=") && !environment.contains("GOCLAW_"), "{environment}");
     }
@@ -234,10 +247,10 @@ cat "$text" > "$media""#;
         let (mut socket, session) = (server.owner_socket().await, fox_session("1"));
         let answer = socket.call("chat.send", &message(&session, "say hello")).await.unwrap();
         let media = &answer["media"][0];
-        let path = media["path"].as_str().unwrap();
+        let path = path_of(&media["path"]);
         assert_eq!((&media["content_type"], &media["size"]), (&json!("audio/mpeg"), &json!(MP3.len())));
-        assert_eq!(fs::read(path).unwrap(), MP3);
-        assert_eq!(server.llm.questions().pop().unwrap().messages().last().unwrap()["content"], format!("MEDIA:{path}"));
+        assert_eq!(fs::read(&path).unwrap(), MP3);
+        assert_eq!(server.llm.questions().pop().unwrap().messages().last().unwrap()["content"], format!("MEDIA:{}", path.display()));
 
         // On Telegram it is a voice message.
         server.llm.next(spoken());
@@ -282,7 +295,8 @@ cat "$text" > "$media""#;
         let mut paths = Vec::new();
         for socket in [&mut a, &mut b] {
             tenants.server.llm.next(spoken());
-            paths.push(socket.call("tts.convert", &json!({"text": "hi"})).await.unwrap()["audioPath"].as_str().unwrap().to_owned());
+            let converted = socket.call("tts.convert", &json!({"text": "hi"})).await.unwrap();
+            paths.push(file_of(&converted).to_str().unwrap().to_owned());
         }
         assert!(paths[0].contains("/tenants/a/") && paths[1].contains("/tenants/b/"), "{paths:?}");
         let read = json!({"tool": "read_file", "args": {"path": paths[0]}, "agentId": "fox"});

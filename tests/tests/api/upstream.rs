@@ -1,7 +1,7 @@
 //! Models that fail, stall and talk nonsense.
 
 use crate::common::{assert_paired, create_agent_with, fox_session, history, lines, message, question, streamed, with_fox};
-use goclaw_tests::{Answer, Server, WsClient, fake_llm::DEFAULT_TEXT, server::UPSTREAM_KEY, sse::joined_text};
+use goclaw_tests::{Answer, Server, WsClient, eventually, fake_llm::DEFAULT_TEXT, server::UPSTREAM_KEY, sse::joined_text};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -160,6 +160,16 @@ on_both_editions! {
         assert_paired(&history);
         let written = walk(&server.dir().join("workspace"));
         assert!(!written.iter().any(|path| path.ends_with("a.txt")), "{written:?}");
+        let owner = server.owner();
+        let reasons = eventually("the spans of both calls", async || {
+            let traces = owner.get("/v1/traces").await.expect(200);
+            let spans = owner.get(&format!("/v1/traces/{}", traces["traces"][0]["id"].as_str()?)).await.expect(200)["spans"].clone();
+            let calls = spans.as_array()?.iter().filter(|span| span["span_type"] == "llm_call" && span["status"] == "completed");
+            let reasons: Vec<_> = calls.map(|call| call["finish_reason"].clone()).collect();
+            (reasons.len() == 2).then_some(reasons)
+        })
+        .await;
+        assert_eq!(reasons, ["length", "stop"]);
     }
 
     async fn a_model_that_never_stops_calling_broken_tools_is_stopped(edition) {

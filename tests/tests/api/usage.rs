@@ -203,7 +203,7 @@ on_both_editions! {
         for _ in 0..120 {
             add(&stores, tenant, &run(hours_ago(70)), "openai", "m", 1, 0.0).await;
         }
-        let viewer = goclaw_tests::fixtures::add_api_key(&stores, None, &[goclaw_ports::roles::Scope::Read], "mai").await;
+        let viewer = goclaw_tests::fixtures::add_api_key(&stores, Some(TenantId::MASTER), &[goclaw_ports::roles::Scope::Read], "").await;
         drop(stores);
         let server = setup.start().await;
         let owner = server.owner();

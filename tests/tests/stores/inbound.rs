@@ -79,13 +79,13 @@ on_both_databases! {
         let a = db.tenant("a").await;
         let fox = db.agent(a, "fox").await;
         let store = &db.stores.inbound;
-        assert!(!store.say(a, &message(&fox, "too early"), lease(ME, 10)).await.unwrap());
+        assert!(!store.say(a, &message(&fox, "too early"), &[], lease(ME, 10)).await.unwrap());
         assert!(left(&db).await.is_empty());
         db.session(a, fox.id, KEY).await;
         db.stores.sessions.append(a, KEY, &[said("first")], &SessionDelta::default(), at(2)).await.unwrap();
         let (second, third) = (message(&fox, "second"), InboundMessage { created_at: at(5), ..message(&fox, "third") });
         for said in [&second, &third] {
-            assert!(store.say(a, said, lease(ME, 10)).await.unwrap());
+            assert!(store.say(a, said, &[], lease(ME, 10)).await.unwrap());
         }
         assert_eq!(texts(&db, a).await, ["first", "second", "third"]);
         let session = db.stores.sessions.find(a, KEY).await.unwrap().unwrap();
@@ -94,7 +94,7 @@ on_both_databases! {
         assert_eq!((stored.message.created_at, left(&db).await[1].1.said), (Some(at(5)), Some(stored.seq)));
         db.stores.sessions.append(a, KEY, &[said("fourth")], &SessionDelta::default(), at(6)).await.unwrap();
         assert_eq!(texts(&db, a).await, ["first", "second", "third", "fourth"]);
-        assert!(store.say(a, &InboundMessage { agent_id: goclaw_ports::AgentId(Uuid::nil()), ..message(&fox, "x") }, lease(ME, 10)).await.is_err());
+        assert!(store.say(a, &InboundMessage { agent_id: goclaw_ports::AgentId(Uuid::nil()), ..message(&fox, "x") }, &[], lease(ME, 10)).await.is_err());
         assert_eq!(texts(&db, a).await.len(), 4, "an agent that is not there answers nothing");
     }
 
@@ -105,7 +105,7 @@ on_both_databases! {
         let store = &db.stores.inbound;
         let [one, two, three, four] = ["one", "two", "three", "four"].map(|text| message(&fox, text));
         for said in [&one, &two, &three] {
-            store.say(a, said, lease(ME, 10)).await.unwrap();
+            store.say(a, said, &[], lease(ME, 10)).await.unwrap();
         }
         store.keep(a, &four, lease(ME, 10)).await.unwrap();
         let bytes = async || db.stores.sessions.find(a, KEY).await.unwrap().unwrap().message_bytes;
@@ -159,10 +159,10 @@ on_both_databases! {
         let (fox, owl) = (db.agent(a, "fox").await, db.agent(a, "owl").await);
         let store = &db.stores.inbound;
         db.session(a, fox.id, KEY).await;
-        store.say(a, &message(&fox, "1"), lease(ME, 10)).await.unwrap();
+        store.say(a, &message(&fox, "1"), &[], lease(ME, 10)).await.unwrap();
         db.stores.sessions.reset(a, KEY, at(2)).await.unwrap();
         assert!(left(&db).await.is_empty() && texts(&db, a).await.is_empty());
-        store.say(a, &message(&fox, "2"), lease(ME, 10)).await.unwrap();
+        store.say(a, &message(&fox, "2"), &[], lease(ME, 10)).await.unwrap();
         db.stores.sessions.delete(a, KEY).await.unwrap();
         assert!(left(&db).await.is_empty());
         store.keep(a, &InboundMessage { session_key: "agent:owl:x".into(), ..message(&owl, "3") }, lease(ME, 10)).await.unwrap();
@@ -179,9 +179,9 @@ on_both_databases! {
         db.session(b, of_b.id, KEY).await;
         let store = &db.stores.inbound;
         let owed = message(&fox, "of a");
-        store.say(a, &owed, lease(ME, 10)).await.unwrap();
+        store.say(a, &owed, &[], lease(ME, 10)).await.unwrap();
         assert_fails!(store.keep(b, &message(&fox, "x"), lease(ME, 10)).await, NotFound);
-        assert!(store.say(b, &message(&fox, "x"), lease(ME, 10)).await.is_err());
+        assert!(store.say(b, &message(&fox, "x"), &[], lease(ME, 10)).await.is_err());
         store.settle(b, &[owed.id]).await.unwrap();
         store.retract(b, &[owed.id]).await.unwrap();
         store.release(b, &[owed.id]).await.unwrap();

@@ -46,6 +46,7 @@ mod heartbeats;
 mod inbound;
 mod links;
 mod locks;
+mod media;
 mod members;
 mod pairing;
 mod providers;

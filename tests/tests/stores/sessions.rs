@@ -1,5 +1,6 @@
 use goclaw_ports::{
     AgentId,
+    media::{MediaKind, MediaRef},
     sessions::{ChatMessage, Compaction, MessageRole, Session, SessionDelta, SessionFilter, StoredMessage, ToolCall},
 };
 use goclaw_tests::{
@@ -36,6 +37,7 @@ fn full_message() -> ChatMessage {
     ChatMessage {
         thinking: "hm 🦀".into(),
         phase: "commentary".into(),
+        media_refs: vec![MediaRef { id: "7".into(), mime_type: "image/png".into(), kind: MediaKind::Image, path: "/w/tệp 🦀.png".into() }],
         tool_calls: vec![
             ToolCall {
                 id: "call_1".into(),

@@ -8,7 +8,7 @@ pub(crate) use stream::AnthropicDecoder;
 
 use crate::{
     chat::{self, Call, Decoder, Reported},
-    models,
+    images, models,
     text::{Findings, describe},
     transport::{Failure, Transport},
 };
@@ -60,7 +60,10 @@ impl Provider for Anthropic {
 
     fn chat(&self, request: ChatRequest) -> ChatStream {
         let model = request::model(&request.model, &self.spec.default_model);
-        let body = request::body(&request, &model, self.findings.has(&model, ADAPTIVE));
+        let mut body = request::body(&request, &model, self.findings.has(&model, ADAPTIVE));
+        if self.findings.has(&model, images::BLIND) {
+            images::removed(&mut body);
+        }
         let level = request.reasoning_effort.unwrap_or_default();
         let call = AnthropicCall { findings: Arc::clone(&self.findings), model, level };
         chat::chat(Arc::clone(&self.transport), Box::new(call), body, request.stream, request.stream)
@@ -88,6 +91,10 @@ impl Call for AnthropicCall {
     }
 
     fn amend(&self, body: &mut Value, failure: &Failure) -> bool {
+        if images::given_up(body, failure) {
+            self.findings.add(&self.model, images::BLIND);
+            return true;
+        }
         let told = failure.body.to_lowercase();
         let rejects_budget = failure.error.status == Some(400) && told.contains("adaptive") && (told.contains("budget_tokens") || told.contains("thinking"));
         if !rejects_budget || body.pointer("/thinking/budget_tokens").is_none() {

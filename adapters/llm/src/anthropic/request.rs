@@ -4,6 +4,7 @@ use super::cache_control;
 use crate::schema::{SchemaProfile, clean};
 use goclaw_ports::{
     llm::{ChatRequest, ToolDefinition},
+    media::ImagePart,
     sessions::{ChatMessage, MessageRole},
 };
 use serde_json::{Map, Value, json};
@@ -119,6 +120,7 @@ fn messages(messages: &[ChatMessage]) -> Vec<Value> {
         }
         flush(&mut results, &mut sent);
         match message.role {
+            MessageRole::User if !message.images.is_empty() => sent.push(json!({"role": "user", "content": with_images(message)})),
             MessageRole::User if !message.content.is_empty() => sent.push(json!({"role": "user", "content": message.content})),
             MessageRole::Assistant => {
                 let content = assistant(message);
@@ -131,6 +133,16 @@ fn messages(messages: &[ChatMessage]) -> Vec<Value> {
     }
     flush(&mut results, &mut sent);
     sent
+}
+
+/// The pictures of a message, then its text.
+fn with_images(message: &ChatMessage) -> Vec<Value> {
+    let image = |image: &ImagePart| json!({"type": "image", "source": {"type": "base64", "media_type": image.mime_type, "data": &*image.data}});
+    let mut blocks: Vec<Value> = message.images.iter().map(image).collect();
+    if !message.content.is_empty() {
+        blocks.push(json!({"type": "text", "text": message.content}));
+    }
+    blocks
 }
 
 fn flush(results: &mut Vec<Value>, sent: &mut Vec<Value>) {

@@ -9,7 +9,7 @@ pub(crate) use stream::OpenAiDecoder;
 
 use crate::{
     chat::{self, Call, Decoder, Reported},
-    models,
+    images, models,
     text::Findings,
     transport::{Failure, Transport},
 };
@@ -67,6 +67,9 @@ impl Provider for OpenAi {
         if let Value::Object(body) = &mut body {
             body.retain(|key, _| !self.findings.has(&model, key));
         }
+        if self.findings.has(&model, images::BLIND) {
+            images::removed(&mut body);
+        }
         let call = OpenAiCall { path: self.vendor.path, findings: Arc::clone(&self.findings), model };
         chat::chat(Arc::clone(&self.transport), Box::new(call), body, request.stream, streamed)
     }
@@ -103,6 +106,10 @@ impl Call for OpenAiCall {
     }
 
     fn amend(&self, body: &mut Value, failure: &Failure) -> bool {
+        if images::given_up(body, failure) {
+            self.findings.add(&self.model, images::BLIND);
+            return true;
+        }
         if !matches!(failure.error.status, Some(400 | 422)) {
             return false;
         }

@@ -114,11 +114,19 @@ fn messages(messages: &[ChatMessage], developer: bool, gemini: bool) -> Vec<Valu
     kept.iter()
         .filter_map(|message| match message.role {
             MessageRole::System => Some(json!({"role": if developer { "developer" } else { "system" }, "content": message.content})),
+            MessageRole::User if !message.images.is_empty() => Some(json!({"role": "user", "content": with_images(message)})),
             MessageRole::User => Some(json!({"role": "user", "content": message.content})),
             MessageRole::Tool => Some(json!({"role": "tool", "tool_call_id": short_id(&message.tool_call_id), "content": message.content})),
             MessageRole::Assistant => assistant(message, gemini),
         })
         .collect()
+}
+
+/// The text of a message, then its pictures.
+fn with_images(message: &ChatMessage) -> Vec<Value> {
+    let text = (!message.content.is_empty()).then(|| json!({"type": "text", "text": message.content}));
+    let images = message.images.iter().map(|image| json!({"type": "image_url", "image_url": {"url": image.data_url()}}));
+    text.into_iter().chain(images).collect()
 }
 
 fn assistant(message: &ChatMessage, gemini: bool) -> Option<Value> {

@@ -5,8 +5,9 @@ mod stream;
 
 use crate::{
     chat::{self, Call, Decoder, Reported},
-    models,
+    images, models,
     retry::RetryPolicy,
+    text::Findings,
     transport::{Failure, Transport},
 };
 use async_trait::async_trait;
@@ -32,11 +33,12 @@ const QUOTA_CLIENT: &str = "codex_cli_rs/0.76.0 (Debian 13.0.0; x86_64) WindowsT
 pub(crate) struct ChatGpt {
     spec: ProviderSpec,
     transport: Arc<Transport>,
+    findings: Arc<Findings>,
 }
 
 impl ChatGpt {
     pub(crate) fn new(spec: ProviderSpec, transport: Arc<Transport>) -> Self {
-        Self { spec, transport }
+        Self { spec, transport, findings: Arc::default() }
     }
 
     async fn ask_quota(&self) -> Result<Vec<u8>, LlmError> {
@@ -64,7 +66,12 @@ impl Provider for ChatGpt {
 
     fn chat(&self, request: ChatRequest) -> ChatStream {
         let model = if request.model.is_empty() { &self.spec.default_model } else { &request.model };
-        chat::chat(Arc::clone(&self.transport), Box::new(ResponsesCall), request::body(&request, model), request.stream, true)
+        let mut body = request::body(&request, model);
+        if self.findings.has(model, images::BLIND) {
+            images::removed(&mut body);
+        }
+        let call = ResponsesCall { findings: Arc::clone(&self.findings), model: model.clone() };
+        chat::chat(Arc::clone(&self.transport), Box::new(call), body, request.stream, true)
     }
 
     async fn models(&self) -> Result<Vec<ModelInfo>, LlmError> {
@@ -94,15 +101,22 @@ impl Provider for ChatGpt {
     }
 }
 
-struct ResponsesCall;
+struct ResponsesCall {
+    findings: Arc<Findings>,
+    model: String,
+}
 
 impl Call for ResponsesCall {
     fn request(&self, transport: &Transport, body: &Value) -> RequestBuilder {
         transport.post("codex/responses").header("openai-beta", "responses=v1").json(body)
     }
 
-    fn amend(&self, _: &mut Value, _: &Failure) -> bool {
-        false
+    fn amend(&self, body: &mut Value, failure: &Failure) -> bool {
+        let amended = images::given_up(body, failure);
+        if amended {
+            self.findings.add(&self.model, images::BLIND);
+        }
+        amended
     }
 
     fn whole(&self, _: &[u8]) -> Result<ChatResponse, Reported> {

@@ -46,6 +46,7 @@ fn tool(definition: &ToolDefinition) -> Value {
 fn items(message: &ChatMessage) -> Vec<Value> {
     match message.role {
         MessageRole::System => vec![],
+        MessageRole::User if !message.images.is_empty() => vec![json!({"role": "user", "content": with_images(message)})],
         MessageRole::User => vec![json!({"role": "user", "content": message.content})],
         MessageRole::Tool => vec![json!({"type": "function_call_output", "call_id": item_id(&message.tool_call_id), "output": message.content})],
         MessageRole::Assistant => {
@@ -60,6 +61,13 @@ fn items(message: &ChatMessage) -> Vec<Value> {
             items
         }
     }
+}
+
+/// The text of a message, then its pictures.
+fn with_images(message: &ChatMessage) -> Vec<Value> {
+    let text = (!message.content.is_empty()).then(|| json!({"type": "input_text", "text": message.content}));
+    let images = message.images.iter().map(|image| json!({"type": "input_image", "image_url": image.data_url()}));
+    text.into_iter().chain(images).collect()
 }
 
 fn call(call: &ToolCall) -> Value {

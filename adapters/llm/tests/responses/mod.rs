@@ -76,6 +76,13 @@ async fn bodies_are_what_the_backend_expects() {
 }
 
 #[tokio::test]
+async fn pictures_go_beside_the_text() {
+    let body = body_sent(crate::picture("gpt-5.4")).await;
+    let expected = json!([{"type": "input_text", "text": "Hello"}, {"type": "input_image", "image_url": "data:image/jpeg;base64,aGk="}]);
+    assert_eq!(body["input"][0]["content"], expected);
+}
+
+#[tokio::test]
 async fn each_attempt_takes_the_token_of_its_moment() {
     let mut upstream = Upstream::start(vec![answer(503, "", "busy"), stream(&[DONE])]).await;
     let (events, response) = run(&account(&upstream), ask("m", true)).await;

@@ -5,6 +5,7 @@ use super::{
     wire::{self, Failure, Incoming},
 };
 use crate::lines;
+use goclaw_ports::media::ImagePart;
 use goclaw_process::Group;
 use serde_json::{Value, json};
 use std::{
@@ -51,6 +52,7 @@ pub struct Agent {
     pub handlers: Arc<Handlers>,
     shared: Arc<Shared>,
     session: String,
+    takes_images: bool,
     group: Group,
     _tasks: [AbortOnDropHandle<()>; 3],
 }
@@ -117,17 +119,18 @@ impl Agent {
         });
         let name = start.program.display().to_string();
         let tasks = [tokio::spawn(write(stdin, waiting)), tokio::spawn(read(stdout, shared.clone(), handlers.clone())), tokio::spawn(complaints(stderr, name))];
-        let mut agent = Self { handlers, shared, session: String::new(), group, _tasks: tasks.map(AbortOnDropHandle::new) };
+        let mut agent = Self { handlers, shared, session: String::new(), takes_images: false, group, _tasks: tasks.map(AbortOnDropHandle::new) };
         let opened = timeout(start.patience, agent.open(start.root)).await;
-        agent.session = opened.map_err(|_| format!("timeout: the agent did not begin within {:?}", start.patience))??;
+        (agent.session, agent.takes_images) = opened.map_err(|_| format!("timeout: the agent did not begin within {:?}", start.patience))??;
         Ok(agent)
     }
 
-    async fn open(&self, root: &Path) -> Result<String, String> {
+    async fn open(&self, root: &Path) -> Result<(String, bool), String> {
         let welcome = self.shared.clone().call("initialize", wire::initialize()).await?;
         self.handlers.speak(welcome["protocolVersion"].is_number());
         let session = self.shared.clone().call("session/new", json!({"cwd": root, "mcpServers": []})).await?;
-        session["sessionId"].as_str().map(str::to_owned).ok_or_else(|| "session/new: the agent named no session".to_owned())
+        let session = session["sessionId"].as_str().ok_or_else(|| "session/new: the agent named no session".to_owned())?;
+        Ok((session.to_owned(), wire::takes_images(&welcome)))
     }
 
     /// Whether the process has ended.
@@ -143,9 +146,10 @@ impl Agent {
         updates
     }
 
-    /// Asks. Answers with the reason for which the agent stopped, when it has; `Err` in words.
-    pub fn prompt(&self, text: &str) -> impl Future<Output = Result<String, String>> + Send + use<> {
-        let asked = self.shared.clone().call("session/prompt", wire::prompt(&self.session, text));
+    /// Asks, with pictures if the agent takes any: otherwise the text has to do, which names their files. Answers with the reason
+    /// for which the agent stopped, when it has; `Err` in words.
+    pub fn prompt(&self, text: &str, images: &[ImagePart]) -> impl Future<Output = Result<String, String>> + Send + use<> {
+        let asked = self.shared.clone().call("session/prompt", wire::prompt(&self.session, text, if self.takes_images { images } else { &[] }));
         async move { asked.await.map(|result| wire::stop_reason(&result)) }
     }
 

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use goclaw_ports::{
     Error, Result, TenantId,
     llm::{ChatEvent, ChatRequest, ChatResponse, ChatStream, Conversation, FinishReason, LlmError, LlmErrorKind, ModelInfo, Provider, ProviderSpec, Usage},
+    media::ImagePart,
     message,
     sessions::MessageRole,
 };
@@ -235,7 +236,7 @@ impl Pool {
         }
         let Some(agent) = slot else { return Ok(()) };
         agent.handlers.offer(Offered::of(&request.tools));
-        let (mut updates, prompt) = (agent.listen(), agent.prompt(&question(request)));
+        let (mut updates, prompt) = (agent.listen(), agent.prompt(&question(request), &images(request)));
         tokio::pin!(prompt);
         let mut response = ChatResponse::default();
         let stopped = loop {
@@ -312,6 +313,13 @@ fn question(request: &ChatRequest) -> String {
     said.extend(prompt.filter(|prompt| !prompt.is_empty()));
     said.reverse();
     said.join("\n\n")
+}
+
+/// The pictures that came since the model last spoke, the oldest first.
+fn images(request: &ChatRequest) -> Vec<ImagePart> {
+    let since = request.messages.iter().rev().take_while(|message| message.role != MessageRole::Assistant);
+    let since: Vec<_> = since.filter(|message| message.role == MessageRole::User).collect();
+    since.into_iter().rev().flat_map(|message| message.images.clone()).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The protocol's two dialects: the published one, and an earlier one with names of its own. What we send is in both; what we
 //! hear is taken in either.
 
+use goclaw_ports::media::ImagePart;
 use serde_json::{Value, json};
 
 /// A failed request, as JSON-RPC has it.
@@ -86,9 +87,15 @@ pub fn initialize() -> Value {
 }
 
 /// The parameters of `session/prompt`.
-pub fn prompt(session: &str, text: &str) -> Value {
-    let content = json!([{"type": "text", "text": text}]);
+pub fn prompt(session: &str, text: &str, images: &[ImagePart]) -> Value {
+    let mut content = vec![json!({"type": "text", "text": text})];
+    content.extend(images.iter().map(|image| json!({"type": "image", "mimeType": image.mime_type, "data": &*image.data})));
     json!({"sessionId": session, "prompt": content, "content": content})
+}
+
+/// Whether an agent says in its answer to `initialize` that it takes pictures.
+pub fn takes_images(welcome: &Value) -> bool {
+    welcome["agentCapabilities"]["promptCapabilities"]["image"] == true
 }
 
 /// The text that a `session/update` carries, if it carries some for the user.

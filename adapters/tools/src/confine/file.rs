@@ -116,7 +116,7 @@ impl Root<'_> {
 
     /// Makes the file `path` of what `content` still holds, in one step; it must not exist. This is the gateway's own writing:
     /// names that are closed to tools' writing are open to it. The answer is where it lies.
-    pub fn create_from(&self, path: &str, content: &mut File) -> Result<PathBuf, PathError> {
+    pub fn create_from(&self, path: &str, content: &mut impl Read) -> Result<PathBuf, PathError> {
         let (place, name, before) = self.place_to_write(path, Access::Read)?;
         if before.is_some() {
             return Err(PathError::System(Errno::EEXIST));
@@ -132,6 +132,15 @@ impl Root<'_> {
             let _ = unlinkat(place.directory(), draft.as_str(), UnlinkatFlags::NoRemoveDir);
         }
         written.map(|()| self.absolute(&place.path()))
+    }
+
+    /// Removes the regular file `path`: the gateway's own, as above. `false` if there is none.
+    pub fn remove(&self, path: &str) -> Result<bool, PathError> {
+        let place = self.walk(path, Access::Read)?;
+        let (Some(name), Some(stat)) = (place.name.clone(), place.stat()?) else { return Ok(false) };
+        regular(&stat)?;
+        unlinkat(place.directory(), name.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+        Ok(true)
     }
 
     /// Whether `path` leads to a file that may be opened this way, or to none yet.

@@ -1,6 +1,9 @@
 //! What REST clients send.
 
-use crate::agents::DEFAULT_KEY;
+use crate::{
+    agents::DEFAULT_KEY,
+    media::{Attachment, MAX_FILES},
+};
 use goclaw_ports::{Error, JsonObject, Result, message};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -51,41 +54,87 @@ pub struct InputMessage {
 pub enum InputContent {
     /// A text.
     Text(String),
-    /// Parts; only those of type `text` or `input_text` count.
+    /// Parts; those of type `text`, `input_text`, `image_url` and `input_image` count.
     Parts(Vec<InputPart>),
 }
 
 /// A part of a message.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct InputPart {
-    /// `text`, or something else.
+    /// `text`, `image_url`, or something else.
     #[serde(rename = "type")]
     pub kind: String,
     /// The text.
     #[serde(default)]
     pub text: String,
+    /// The picture: a `data:` URL with a JPEG, PNG, GIF or WebP in base64.
+    #[serde(default)]
+    pub image_url: Option<ImageUrl>,
+}
+
+/// Where a picture is, as chat completions say it, or as responses do.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ImageUrl {
+    /// The URL alone.
+    Url(String),
+    /// The URL in an object.
+    Object {
+        /// The URL.
+        url: String,
+    },
+}
+
+impl ImageUrl {
+    fn url(&self) -> &str {
+        match self {
+            Self::Url(url) | Self::Object { url } => url,
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// The text; may be empty if there are pictures.
+    pub text: String,
+    /// The pictures.
+    pub pictures: Vec<Attachment>,
 }
 
 impl Completion {
-    /// The last user message that has a text.
+    /// The last user message, which has a text or pictures.
     ///
     /// # Errors
-    /// `Invalid` if there is none.
-    pub(super) fn question(&self) -> Result<String> {
+    /// `Invalid` if there is none, and for pictures that are none or too many.
+    pub(super) fn question(&self) -> Result<Question> {
         if self.messages.is_empty() {
             return Err(Error::invalid(message::messages_required()));
         }
         let last = self.messages.iter().rev().find(|message| message.role == "user").and_then(|message| message.content.as_ref());
-        let text = match last {
-            Some(InputContent::Text(text)) => text.clone(),
+        let (text, pictures) = match last {
+            Some(InputContent::Text(text)) => (text.clone(), vec![]),
             Some(InputContent::Parts(parts)) => {
                 let texts = parts.iter().filter(|part| matches!(part.kind.as_str(), "text" | "input_text") && !part.text.is_empty());
-                texts.map(|part| part.text.as_str()).collect::<Vec<_>>().join("\n")
+                let text = texts.map(|part| part.text.as_str()).collect::<Vec<_>>().join("\n");
+                (text, pictures(parts)?)
             }
-            None => String::new(),
+            None => (String::new(), vec![]),
         };
-        if text.trim().is_empty() { Err(Error::invalid(message::no_user_message())) } else { Ok(text) }
+        if text.trim().is_empty() && pictures.is_empty() {
+            return Err(Error::invalid(message::no_user_message()));
+        }
+        Ok(Question { text, pictures })
     }
+}
+
+/// The pictures among the parts of a message.
+fn pictures(parts: &[InputPart]) -> Result<Vec<Attachment>> {
+    let pictures: Vec<&InputPart> = parts.iter().filter(|part| matches!(part.kind.as_str(), "image_url" | "input_image")).collect();
+    if pictures.len() > MAX_FILES {
+        return Err(Error::invalid(message::too_many_media(MAX_FILES)));
+    }
+    pictures.into_iter().map(|part| Attachment::picture("image_url", part.image_url.as_ref().map_or("", ImageUrl::url))).collect()
 }
 
 /// The agent that a REST request names: in `model` behind `goclaw:` or `agent:`, else in one of the headers, else `default`.
@@ -116,9 +165,9 @@ mod tests {
         let messages = serde_json::from_value(serde_json::json!([
             {"role": "user", "content": "first"},
             {"role": "assistant", "content": null},
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]},
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}, {"type": "text", "text": "b"}]},
         ]));
         let completion = Completion { messages: messages.unwrap(), ..Completion::default() };
-        assert_eq!(completion.question().unwrap(), "a\nb");
+        assert_eq!(completion.question().unwrap().text, "a\nb");
     }
 }

@@ -1,6 +1,6 @@
 //! Asking an agent over REST.
 
-use super::{Chat, Completion, RunHandle, Wake, agent_in, well_formed};
+use super::{Chat, Completion, RunHandle, Wake, agent_in, input::Question, well_formed};
 use crate::{
     auth::MAX_USER_ID,
     caller::{Access, Caller},
@@ -40,11 +40,11 @@ impl Chat {
     pub async fn complete(&self, caller: &Caller, request: Completion) -> Result<RunHandle> {
         caller.require(Role::Operator, Access::Write, "/v1/chat/completions")?;
         self.rate.take(caller.tenant, &caller.limit_key).await?;
-        let message = request.question()?;
+        let question = request.question()?;
         let caller = standing_in(caller, &request.user)?;
         caller.named_user()?;
         let agent = self.agents.resolve(&caller, &request.agent).await?;
-        self.answer(caller, agent, "http", message, request.stream, RunOptions::default()).await
+        self.answer(caller, agent, "http", question, request.stream, RunOptions::default()).await
     }
 
     /// The same for `POST /v1/responses`: nobody has to be named, and there may be orders for this one answer.
@@ -54,12 +54,12 @@ impl Chat {
     pub async fn respond(&self, caller: &Caller, request: Completion) -> Result<RunHandle> {
         caller.require(Role::Operator, Access::Write, "/v1/responses")?;
         self.rate.take(caller.tenant, &caller.limit_key).await?;
-        let message = request.question()?;
+        let question = request.question()?;
         let caller = standing_in(caller, &request.user)?;
         let agent = self.agents.resolve(&caller, &request.agent).await?;
         let extra_prompt =
             if request.instructions.trim().is_empty() { String::new() } else { self.engine.checked_injection(caller.tenant, &request.instructions).await? };
-        self.answer(caller, agent, "responses", message, request.stream, RunOptions { extra_prompt, ..RunOptions::default() }).await
+        self.answer(caller, agent, "responses", question, request.stream, RunOptions { extra_prompt, ..RunOptions::default() }).await
     }
 
     /// Wakes an agent and waits for its answer. The run does not depend on the caller: it goes on if nobody waits any more.
@@ -96,7 +96,7 @@ impl Chat {
         });
         let started = started.await?;
         match started.end.await {
-            Ok(End::Completed(outcome)) => Ok(Woken { run_id: started.run.id, outcome }),
+            Ok(End::Completed(outcome)) => Ok(Woken { run_id: started.run.id, outcome: self.files.links.outcome(outcome) }),
             Ok(End::Cancelled) => Err(Error::new(ErrorKind::Unavailable, message::run_cancelled())),
             Ok(End::Failed(error)) => Err(error),
             Err(_) => Err(Error::internal("the run ended without an end")),
@@ -118,7 +118,7 @@ impl Chat {
     }
 
     /// Starts a run in a conversation of its own, for a client that waits for the answer.
-    async fn answer(&self, caller: Caller, agent: Agent, kind: &str, message: String, stream: bool, options: RunOptions) -> Result<RunHandle> {
+    async fn answer(&self, caller: Caller, agent: Agent, kind: &str, question: Question, stream: bool, options: RunOptions) -> Result<RunHandle> {
         self.quotas.admit(caller.tenant, Source { user: &caller.user, channel: "http", provider: &agent.provider }).await?;
         let id = self.short_id();
         let session_key = match &*caller.user {
@@ -130,10 +130,11 @@ impl Chat {
             stream,
             pieces: Some(pieces),
             options,
-            ..Request::new(caller, agent, session_key, message, Origin::direct("http", "api"))
+            attachments: question.pictures,
+            ..Request::new(caller, agent, session_key, question.text, Origin::direct("http", "api"))
         })?;
         let stop = started.run.cancel.clone().drop_guard();
-        Ok(RunHandle { run_id: started.run.id, pieces: received, end: started.end, ended: false, _stop: stop })
+        Ok(RunHandle { run_id: started.run.id, pieces: received, end: started.end, ended: false, links: self.files.links.clone(), _stop: stop })
     }
 
     /// Enough of a random id for the name of a conversation.

@@ -38,7 +38,13 @@ pub fn of(name: &str, content: &File) -> &'static str {
 pub fn by_content(content: &File) -> &'static str {
     let mut head = vec![0; HEAD];
     let length = content.read_at(&mut head, 0).unwrap_or_default();
-    let head = &head[..length];
+    of_bytes(&head[..length])
+}
+
+/// The MIME type that the beginning of a file's bytes says.
+#[must_use]
+pub fn of_bytes(bytes: &[u8]) -> &'static str {
+    let head = &bytes[..bytes.len().min(HEAD)];
     if let Some(kind) = infer::get(head) {
         return kind.mime_type();
     }

@@ -71,8 +71,8 @@ impl Looking<'_> {
         Ok(None)
     }
 
-    /// The file at this place, if it is seen, also after links have led elsewhere.
-    async fn open(&self, place: &Place) -> Result<Option<OpenFile>> {
+    /// The file at this place and nowhere else, if it is seen, also after links have led elsewhere.
+    pub async fn open(&self, place: &Place) -> Result<Option<OpenFile>> {
         let covered = |path: &Path| self.roots.place(path).is_some_and(|place| self.sight.covers(&place));
         // The place as it is written is looked at anew: it may have been put together.
         if !covered(&place.root.join(&place.below)) {

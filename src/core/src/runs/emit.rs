@@ -1,15 +1,22 @@
 //! What a run tells the world while it goes on: `agent` events, and the pieces for the client that waits for it.
 
 use super::{ActiveRun, request::Request};
-use crate::counters;
+use crate::{
+    counters,
+    files::{
+        Readable,
+        links::{self, LinkStream},
+    },
+};
 use goclaw_ports::{
     JsonObject, TenantId,
     events::{Event, EventBus},
 };
 use serde_json::{Value, json};
 use std::{
+    borrow::Cow,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -32,6 +39,10 @@ pub(crate) struct Emitter {
     run: Arc<ActiveRun>,
     started: Instant,
     spoke: AtomicBool,
+    /// What the run's links may lead to.
+    readable: OnceLock<Readable>,
+    /// What may become a link.
+    held: Mutex<LinkStream>,
 }
 
 impl Emitter {
@@ -52,7 +63,36 @@ impl Emitter {
             common.insert(name.into(), value.into());
         }
         let (tenant, pieces) = (request.caller.tenant, request.pieces.clone());
-        Self { bus, tenant, user: run.user.clone(), common, pieces, run: run.clone(), started: Instant::now(), spoke: AtomicBool::new(false) }
+        Self {
+            bus,
+            tenant,
+            user: run.user.clone(),
+            common,
+            pieces,
+            run: run.clone(),
+            started: Instant::now(),
+            spoke: AtomicBool::new(false),
+            readable: OnceLock::new(),
+            held: Mutex::default(),
+        }
+    }
+
+    /// From now on links that lead there are marked, to be signed where they leave.
+    pub fn may_link(&self, readable: Readable) {
+        let _ = self.readable.set(readable);
+    }
+
+    fn marked<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.readable.get().map_or(Cow::Borrowed(text), |readable| links::marked(text, readable))
+    }
+
+    fn held(&self) -> MutexGuard<'_, LinkStream> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was said along with tool calls.
+    pub fn reply(&self, text: &str) {
+        self.event("block.reply", Some(json!({"content": self.marked(text)})));
     }
 
     /// An `agent` event of this type.
@@ -67,14 +107,30 @@ impl Emitter {
         self.bus.publish(Event { tenant: self.tenant, name: "agent".into(), user, payload: Arc::new(event.into()) });
     }
 
-    /// A bit of the answer. A client that waits for the answer and does not read stops the run.
+    /// A bit of the answer. What may be the beginning of a link waits for the rest of it. A client that waits for the answer and does
+    /// not read stops the run.
     pub async fn text(&self, text: &str) {
+        let whole = self.held().push(text);
+        self.pass_on(&whole).await;
+    }
+
+    /// The model has said all: what still waits goes out.
+    pub async fn end_of_text(&self) {
+        let rest = self.held().finish();
+        self.pass_on(&rest).await;
+    }
+
+    async fn pass_on(&self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let text = self.marked(text);
         if !self.spoke.swap(true, Ordering::Relaxed) {
             counters::first_token(self.started.elapsed());
         }
         self.event("chunk", Some(json!({"content": text})));
         if let Some(pieces) = &self.pieces
-            && pieces.send_timeout(text.to_owned(), SLOW_CLIENT).await.is_err()
+            && pieces.send_timeout(text.into_owned(), SLOW_CLIENT).await.is_err()
         {
             self.run.cancel.cancel();
         }

@@ -18,7 +18,10 @@ use super::{
 use crate::{
     compaction::{self, CompactionSettings},
     context_files::ContextFiles,
-    counters, delegation, policy,
+    counters, delegation,
+    files::{Readable, links},
+    media::{self, MediaShelf, Shelf},
+    policy,
     pools::Routes,
     providers::Registry,
     prune::PruneSettings,
@@ -34,13 +37,18 @@ use goclaw_ports::{
     events::EventBus,
     links::LinkStore,
     llm::{Provider, Usage},
+    media::MediaRef,
     message,
     sessions::{ChatMessage, MessageRole, NewSession, Session, SessionDelta, SessionStore},
     tools::{MediaResult, ToolContext},
     traces::TraceStatus,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -55,6 +63,7 @@ pub(crate) struct Engine {
     pub registry: Arc<Registry>,
     pub routes: Arc<Routes>,
     pub tools: Arc<ToolBox>,
+    pub media: Arc<MediaShelf>,
     pub files: Arc<ContextFiles>,
     pub links: Arc<dyn LinkStore>,
     pub tracer: Tracer,
@@ -79,6 +88,8 @@ pub struct RunOutcome {
     pub usage: Option<Usage>,
     /// Files that belong to it.
     pub media: Vec<MediaResult>,
+    /// What the links in the text may lead to.
+    pub readable: Readable,
     /// The model that answered, and its provider.
     pub model: [String; 2],
     /// How often it was asked.
@@ -123,6 +134,10 @@ pub(crate) struct Prepared {
     pub meeting: Option<usize>,
     /// Whether the conversation has no title.
     pub untitled: bool,
+    /// Whether the model gets to see pictures itself.
+    pub shows_images: bool,
+    /// What the run's links may lead to.
+    pub readable: Readable,
     /// The system prompt, then the conversation up to the user's message.
     pub messages: Vec<ChatMessage>,
 }
@@ -262,7 +277,8 @@ impl Engine {
             Some(Ok(answer)) => {
                 let (stored, content) = finished(&prepared, &answer);
                 let said = ChatMessage::new(MessageRole::Assistant, stored);
-                (Ok(content), Some(ChatMessage { thinking: spoken.thinking.clone(), phase: spoken.phase.clone(), ..said }))
+                let media_refs = media::refs_of(&spoken.media);
+                (Ok(content), Some(ChatMessage { thinking: spoken.thinking.clone(), phase: spoken.phase.clone(), media_refs, ..said }))
             }
             Some(Err(error)) => (Err(Some(error)), partial(&spoken.text)),
             None => (Err(None), partial(&spoken.text)),
@@ -288,6 +304,7 @@ impl Engine {
                 content,
                 usage: spoken.usage,
                 media: spoken.media,
+                readable: prepared.readable.clone(),
                 model: [prepared.model.clone(), prepared.provider.name().to_owned()],
                 iterations: spoken.iterations,
                 exhausted: spoken.exhausted,
@@ -320,7 +337,7 @@ impl Engine {
         if owed.is_empty() && unseen.is_empty() {
             return;
         }
-        let ids = |unseen: &[(InboundId, String)]| unseen.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        let ids = |unseen: &[(InboundId, ChatMessage)]| unseen.iter().map(|(id, _)| *id).collect::<Vec<_>>();
         match end {
             _ if run.refusal().is_some() => self.inbound.retract(tenant, owed).await,
             // The gateway stops: the next one answers them.
@@ -328,8 +345,8 @@ impl Engine {
             End::Cancelled => {
                 self.inbound.settle(tenant, owed).await;
                 self.inbound.retract(tenant, ids(&unseen)).await;
-                for (_, text) in &unseen {
-                    emitter.event("activity", Some(json!({"phase": "dropped_message", "content": shown(text)})));
+                for (_, message) in &unseen {
+                    emitter.event("activity", Some(json!({"phase": "dropped_message", "content": shown(&message.content)})));
                 }
             }
             End::Completed(_) | End::Failed(_) => {
@@ -382,9 +399,16 @@ impl Engine {
         if session.user_id != *caller.user {
             return Err(Error::forbidden("this session belongs to another user"));
         }
+        let directory = workspace::of_conversation(&PathBuf::from(profile), agent, &caller.user, &request.origin.peer_kind);
+        tokio::fs::create_dir_all(&directory).await.map_err(Error::internal)?;
         let (past, summary) = self.past(&request, session.clone()).await?;
+        let shelf = Shelf { tenant: caller.tenant, session_key: &request.session_key, directory: &directory };
+        let kept = self.media.keep(shelf, std::mem::take(&mut request.attachments)).await?;
+        request.message = media::told(&kept, &request.message);
+        let media_refs: Vec<MediaRef> = kept.into_iter().map(|kept| kept.media).collect();
+        let asked = ChatMessage { media_refs, ..ChatMessage::new(MessageRole::User, request.message.clone()) };
         if !request.stored && !request.options.hidden {
-            let said = ChatMessage { created_at: Some(self.clock.now()), ..ChatMessage::new(MessageRole::User, request.message.clone()) };
+            let said = ChatMessage { created_at: Some(self.clock.now()), ..asked.clone() };
             let delta = SessionDelta { said: request.owed.first().copied(), ..SessionDelta::default() };
             self.sessions.append(caller.tenant, &request.session_key, std::slice::from_ref(&said), &delta, self.clock.now()).await?;
         }
@@ -395,9 +419,7 @@ impl Engine {
             offer.allowed.retain(|name| *name == onboarding::ONLY_TOOL);
         }
         let reminder = meeting.and_then(|turn| onboarding::reminder(turn, &past));
-        let directory = workspace::of_conversation(&PathBuf::from(profile), agent, &caller.user, &request.origin.peer_kind);
         let deny_groups = self.tools.deny_groups(Some(agent));
-        tokio::fs::create_dir_all(&directory).await.map_err(Error::internal)?;
         let system = prompt::compose(&prompt::Ingredients {
             agent,
             files: if request.options.light_context { &[] } else { &files },
@@ -423,8 +445,16 @@ impl Engine {
         if request.stored {
             messages.extend(history::still_owed(&messages, &request.message));
         } else {
-            messages.push(ChatMessage::new(MessageRole::User, request.message.clone()));
+            messages.push(asked);
         }
+        let shows_images = !media::has_own_eyes(&offer);
+        if shows_images {
+            self.media.show(&mut messages, &directory).await;
+        }
+        let resolved = tokio::fs::canonicalize(&directory).await.map_err(Error::internal)?;
+        let media = messages.iter().flat_map(|message| &message.media_refs).map(|media| media.id.clone()).collect();
+        let readable = Readable { directories: vec![directory.clone(), resolved], media };
+        emitter.may_link(readable.clone());
         // For the model only: it is no part of the conversation.
         messages.extend(reminder.map(|text| ChatMessage::new(MessageRole::User, text)));
         let context = ToolContext {
@@ -448,7 +478,21 @@ impl Engine {
         let reasoning = Reasoning::of(&agent.other_config, own.and_then(|own| own.settings().and_then(ReasoningDefaults::of)));
         let others = fallback::candidates(caller.tenant, &*provider, &model, &stand_ins, reasoning, find);
         let provider = WithFallbacks::over(provider, others);
-        Ok(Prepared { settings, provider, instead_of, model, reasoning, offer, context, meeting, untitled: session.label.is_empty(), messages, request })
+        Ok(Prepared {
+            settings,
+            provider,
+            instead_of,
+            model,
+            reasoning,
+            offer,
+            context,
+            meeting,
+            untitled: session.label.is_empty(),
+            shows_images,
+            readable,
+            messages,
+            request,
+        })
     }
 
     /// What was said before, and the summary of what was said before that.
@@ -539,7 +583,7 @@ fn partial(text: &str) -> Option<ChatMessage> {
 }
 
 fn completed(outcome: &RunOutcome) -> Value {
-    let mut payload = json!({"content": outcome.content});
+    let mut payload = json!({"content": links::marked(&outcome.content, &outcome.readable)});
     if let Some(usage) = outcome.usage {
         payload["usage"] = json!({
             "prompt_tokens": usage.prompt_tokens,
@@ -550,7 +594,8 @@ fn completed(outcome: &RunOutcome) -> Value {
         });
     }
     if !outcome.media.is_empty() {
-        payload["media"] = json!(outcome.media);
+        let linked = |file: &MediaResult| MediaResult { path: links::marked_to(Path::new(&file.path)), ..file.clone() };
+        payload["media"] = json!(outcome.media.iter().map(linked).collect::<Vec<_>>());
     }
     payload
 }

@@ -8,6 +8,7 @@ use goclaw_ports::{
     AgentId, InboundId, JsonObject, Result, TenantId,
     clock::{Clock, Ids},
     inbound::{InboundMessage, InboundStore},
+    media::MediaRef,
     subagents::{TaskLease, TaskOrigin},
 };
 use std::{
@@ -88,25 +89,24 @@ impl Inbound {
     pub async fn keep(&self, accepted: Accepted<'_>) -> Result<InboundId> {
         let tenant = accepted.caller.tenant;
         let message = self.message(accepted);
-        // Held before it is stored: one of this process that nobody here knows counts as lost.
+        self.store.keep(tenant, &message, self.lease(message.created_at)).await?;
+        // Not before it is stored: what is held and not in the store counts as taken over.
         self.held().insert(message.id, CancellationToken::new());
-        let kept = self.store.keep(tenant, &message, self.lease(message.created_at)).await;
-        kept.inspect_err(|_| self.forget(&[message.id])).map(|()| message.id)
+        Ok(message.id)
     }
 
-    /// Keeps a message and puts it into its conversation. `None` if there is no such conversation.
+    /// Keeps a message and puts it into its conversation, with its files. `None` if there is no such conversation.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn say(&self, accepted: Accepted<'_>) -> Result<Option<InboundId>> {
+    pub async fn say(&self, accepted: Accepted<'_>, media_refs: &[MediaRef]) -> Result<Option<InboundId>> {
         let tenant = accepted.caller.tenant;
         let message = self.message(accepted);
-        self.held().insert(message.id, CancellationToken::new());
-        let said = self.store.say(tenant, &message, self.lease(message.created_at)).await;
-        if !matches!(said, Ok(true)) {
-            self.forget(&[message.id]);
+        if !self.store.say(tenant, &message, media_refs, self.lease(message.created_at)).await? {
+            return Ok(None);
         }
-        said.map(|said| said.then_some(message.id))
+        self.held().insert(message.id, CancellationToken::new());
+        Ok(Some(message.id))
     }
 
     /// What stops the run that answers these, if another process takes them over.

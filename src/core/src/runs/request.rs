@@ -1,7 +1,7 @@
 //! What a run is asked to do, by whom, from where, and how it differs from a plain chat.
 
 use super::queue::Queueing;
-use crate::caller::Caller;
+use crate::{caller::Caller, media::Attachment};
 use goclaw_ports::{InboundId, JsonObject, TraceId, agents::Agent, tools::MediaResult};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,9 @@ pub(crate) struct Request {
     pub session_key: String,
     /// What is asked.
     pub message: String,
-    /// Whether the message is in the conversation already.
+    /// The files that come with it.
+    pub attachments: Vec<Attachment>,
+    /// Whether the message is in the conversation already, with its files.
     pub stored: bool,
     /// The accepted messages that the run answers: this one, or those whose texts it has.
     pub owed: Vec<InboundId>,
@@ -33,7 +35,19 @@ pub(crate) struct Request {
 impl Request {
     /// A plain chat: the message is new, and nobody waits for pieces of the answer.
     pub fn new(caller: Caller, agent: Agent, session_key: String, message: String, origin: Origin) -> Self {
-        Self { caller, agent, session_key, message, stored: false, owed: vec![], origin, stream: false, pieces: None, options: RunOptions::default() }
+        Self {
+            caller,
+            agent,
+            session_key,
+            message,
+            attachments: vec![],
+            stored: false,
+            owed: vec![],
+            origin,
+            stream: false,
+            pieces: None,
+            options: RunOptions::default(),
+        }
     }
 }
 

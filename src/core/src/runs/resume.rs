@@ -78,21 +78,17 @@ impl Resumption {
     /// What the store says.
     pub async fn follow(self: &Arc<Self>, exclusive: bool) -> Result<()> {
         let now = self.engine.clock.now();
-        let mut left = self.adopt(if exclusive { now + TimeDelta::days(1) } else { now }).await?;
+        self.adopt(if exclusive { now + TimeDelta::days(1) } else { now }).await?;
         let (resumption, stop) = (self.clone(), self.stop.clone());
         let looking = async move {
             let mut beats = tokio::time::interval(BEAT);
             beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
-                let released = tokio::select! {
-                    _ = beats.tick() => false,
-                    () = resumption.engine.inbound.released.notified() => true,
-                };
-                let looks = released || left || !exclusive;
-                left = resumption.look(looks).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "accepted messages could not be looked after");
-                    true
-                });
+                tokio::select! {
+                    _ = beats.tick() => {}
+                    () = resumption.engine.inbound.released.notified() => {}
+                }
+                resumption.look().await.unwrap_or_else(|error| tracing::warn!(%error, "accepted messages could not be looked after"));
             }
         };
         let looking = async move {
@@ -102,29 +98,29 @@ impl Resumption {
         Ok(())
     }
 
-    /// What cannot hold its own messages must not take those of others. Answers whether some are left.
-    async fn look(&self, adopts: bool) -> Result<bool> {
+    /// What cannot hold its own messages must not take those of others. A message of this process that nobody holds is one whose
+    /// sender went away while it was being stored.
+    async fn look(&self) -> Result<()> {
         self.engine.inbound.hold().await?;
-        if adopts { self.adopt(self.engine.clock.now()).await } else { Ok(false) }
+        self.adopt(self.engine.clock.now()).await
     }
 
-    /// Takes messages over and begins their runs. Answers whether some could not be begun yet.
-    async fn adopt(&self, before: DateTime<Utc>) -> Result<bool> {
-        let mut left = false;
+    /// Takes messages over and begins their runs. Those that cannot begin yet are put back.
+    async fn adopt(&self, before: DateTime<Utc>) -> Result<()> {
         loop {
             let adopted = self.engine.inbound.adopt(before, BATCH).await?;
-            let all = adopted.len() < BATCH as usize;
+            let mut all = adopted.len() < BATCH as usize;
             for turn in turns(adopted) {
                 let (tenant, ids) = (turn.tenant, turn.ids());
                 if let Err(error) = self.begin(turn).await {
                     tracing::warn!(%error, "accepted messages cannot be answered yet");
                     // Not told, so that it is not tried at once.
                     self.engine.inbound.put_back(tenant, ids).await;
-                    left = true;
+                    all = true;
                 }
             }
-            if all || left {
-                return Ok(left);
+            if all {
+                return Ok(());
             }
         }
     }

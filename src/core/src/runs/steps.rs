@@ -158,14 +158,14 @@ impl<'a> Steps<'a> {
                 self.spoken.text.clear();
                 self.store(vec![said.clone()]).await?;
                 self.messages.push(said);
-                self.follow_up(injected);
+                self.follow_up(injected).await;
                 continue;
             }
             if let Some(answer) = self.act(response, iteration, trace).await? {
                 return Ok(answer);
             }
             let injected = self.run.drain_inbox();
-            self.follow_up(injected);
+            self.follow_up(injected).await;
         }
         self.spoken.exhausted = true;
         Ok(EXHAUSTED.into())
@@ -191,10 +191,16 @@ impl<'a> Steps<'a> {
     }
 
     /// Messages that came in while the run went on. They are in the conversation already.
-    fn follow_up(&mut self, injected: Vec<String>) {
-        for text in injected {
-            self.emitter.activity(json!({"phase": "injected_message", "content": shown(&text)}));
-            self.messages.push(ChatMessage::new(MessageRole::User, format!("[Follow-up from the user, sent while you were working]\n{text}")));
+    async fn follow_up(&mut self, injected: Vec<ChatMessage>) {
+        for message in injected {
+            let text = &message.content;
+            self.emitter.activity(json!({"phase": "injected_message", "content": shown(text)}));
+            let content = format!("[Follow-up from the user, sent while you were working]\n{text}");
+            let mut follow_up = [ChatMessage { content, ..message }];
+            if self.prepared.shows_images {
+                self.engine.media.show(&mut follow_up, &self.prepared.context.workspace).await;
+            }
+            self.messages.extend(follow_up);
         }
     }
 

@@ -92,7 +92,7 @@ impl Sessions {
         Ok(SessionPatched { ok: true, key: patch.key })
     }
 
-    /// Deletes a session with its messages; its runs are stopped first. An admin may delete one that is not there.
+    /// Deletes a session with its messages and the files that came with them; its runs are stopped first. An admin may delete one that is not there.
     ///
     /// # Errors
     /// `Forbidden` below operator, and for another user's session below admin; `NotFound` for an unknown one below admin;
@@ -103,6 +103,10 @@ impl Sessions {
         self.runs.stop_session(caller.tenant, key).await;
         self.registry.forget(caller.tenant, &session.provider, key).await;
         if self.store.delete(caller.tenant, key).await? {
+            // What cannot be removed now is found later, because its conversation is gone.
+            if let Err(error) = self.files.media.remove_session(caller.tenant, key).await {
+                tracing::warn!(%error, session = key, "files of a deleted session could not be removed");
+            }
             self.audit.record(caller, "session.deleted", "session", key, None).await;
         }
         Ok(())

@@ -282,7 +282,7 @@ impl Conversations {
         let kept = Kept { tags: options.tags.clone(), ..Kept::default() }.metadata();
         let accepted = Accepted { caller: &caller, agent: agent.id, session_key: &session.key, text: &text, origin: &origin, metadata: kept };
         // Stored first: what was accepted must not be lost before its turn comes.
-        let Some(owed) = engine.inbound.say(accepted).await? else { return Ok(Err(unknown(&session.key))) };
+        let Some(owed) = engine.inbound.say(accepted, &[]).await? else { return Ok(Err(unknown(&session.key))) };
         let answering = Answering::begin(self, context.tenant, &session.key);
         let started = engine.start_owed(Request {
             stored: true,

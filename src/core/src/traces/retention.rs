@@ -23,7 +23,10 @@ impl Retention {
     pub async fn prune(&self, now: DateTime<Utc>, stop: &CancellationToken) -> Result<i64> {
         let days = self.settings.get().trace_days;
         let Some(kept) = (days > 0).then(|| TimeDelta::try_days(days.into())).flatten() else { return Ok(0) };
-        let _turn = self.locks.lock(TenantId::MASTER, "trace retention").await?;
+        let _turn = tokio::select! {
+            () = stop.cancelled() => return Ok(0),
+            turn = self.locks.lock(TenantId::MASTER, "trace retention") => turn?,
+        };
         let Some(counted) = self.usage.all_tenants_counted_until().await? else { return Ok(0) };
         let before = now.checked_sub_signed(kept).map_or(DateTime::UNIX_EPOCH, hour_of).min(counted);
         let mut deleted = 0;

@@ -24,6 +24,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// The largest JSON body of most endpoints, in bytes.
 pub const JSON_LIMIT: usize = 1 << 20;
+/// The largest JSON body of messages, in bytes: they may hold pictures.
+pub const MESSAGE_JSON_LIMIT: usize = 16 << 20;
 /// The largest JSON body of endpoints that take a few short values, in bytes.
 pub const SMALL_JSON_LIMIT: usize = 64 << 10;
 /// How much of an oversized body is read and dropped, so that the client gets to read the refusal.

@@ -4,7 +4,7 @@ pub(super) mod wire;
 
 use super::streaming;
 use crate::{
-    api::{ApiJson, Example, JsonOrSse, Sse, routes},
+    api::{ApiJson, Example, JsonOrSse, MESSAGE_JSON_LIMIT, Sse, routes},
     auth::{Who, text},
     error::ApiError,
     gateway::Gateway,
@@ -36,11 +36,12 @@ routes! {
 ///
 /// Runs the agent that `model` names (`goclaw:<key>` or `agent:<key>`), else the header `X-GoClaw-Agent-Id`, else `default`, with the
 /// last user message, in a new session. With `stream` the answer comes as server-sent events that end with `data: [DONE]`; a run that
-/// fails then ends with a chunk `Error: …`. The run is cancelled when the client goes away.
+/// fails then ends with a chunk `Error: …`. The run is cancelled when the client goes away. Parts of type `image_url` are shown to the
+/// model if their URLs are `data:` URLs; the gateway fetches none.
 #[api_v2_operation(tags("Chat"), operation_id = "chat_completions")]
 async fn completions(
     who: Who,
-    body: ApiJson<ChatRequest>,
+    body: ApiJson<ChatRequest, MESSAGE_JSON_LIMIT>,
     request: HttpRequest,
     gateway: web::Data<Gateway>,
 ) -> Result<JsonOrSse<ChatCompletion, ChatCompletionChunk<'static>>, ApiError> {

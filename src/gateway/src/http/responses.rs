@@ -5,7 +5,7 @@ mod wire;
 
 use super::{chat::AGENT_HEADERS, streaming};
 use crate::{
-    api::{ApiJson, Example, JsonOrSse, Sse, routes},
+    api::{ApiJson, Example, JsonOrSse, MESSAGE_JSON_LIMIT, Sse, routes},
     auth::{Who, text},
     error::{ApiError, Shape},
     gateway::Gateway,
@@ -42,7 +42,7 @@ routes! {
 #[api_v2_operation(tags("Chat"), operation_id = "responses_create")]
 async fn create(
     who: Who,
-    body: ApiJson<ResponsesRequest>,
+    body: ApiJson<ResponsesRequest, MESSAGE_JSON_LIMIT>,
     request: HttpRequest,
     gateway: web::Data<Gateway>,
 ) -> Result<JsonOrSse<ResponseAnswer, ResponseEvent<'static>>, ApiError> {

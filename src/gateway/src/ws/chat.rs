@@ -2,7 +2,10 @@
 
 use super::{frame::payload, methods::Call};
 use crate::i18n;
-use goclaw_core::chat::{Send, Sent};
+use goclaw_core::{
+    chat::{Send, Sent},
+    files::MediaInput,
+};
 use goclaw_ports::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::json;
@@ -14,6 +17,7 @@ struct SendParams {
     agent_id: String,
     session_key: String,
     stream: bool,
+    media: Option<Vec<MediaInput>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -25,8 +29,8 @@ struct SessionParams {
 
 /// `chat.send`: runs an agent; answers when the run has ended.
 pub(super) async fn send(call: Call) -> Result<String> {
-    let SendParams { message, agent_id, session_key, stream } = call.params.strict()?;
-    let request = Send { message, agent_id, session_key, stream, connection: call.connection.id.to_string() };
+    let SendParams { message, agent_id, session_key, stream, media } = call.params.strict()?;
+    let request = Send { message, agent_id, session_key, stream, media: media.unwrap_or_default(), connection: call.connection.id.to_string() };
     let sent = call.gateway.core.chat.send(&call.caller, request).await.map_err(|error| match error.kind {
         // Clients of this method know no code for the rate.
         ErrorKind::RateLimited => Error { kind: ErrorKind::Invalid, ..error },

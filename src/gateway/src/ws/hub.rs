@@ -16,6 +16,7 @@ use goclaw_core::{
     coherence::Change,
     counters,
     delivery::{ACCESS_REVOKED, wants},
+    files::FileLinks,
 };
 use goclaw_ports::{
     TenantId,
@@ -27,7 +28,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -44,6 +45,8 @@ pub struct Hub {
     pending: Pending,
     /// How often something changed on which an admission may rest.
     changes: AtomicU64,
+    /// Signs the links in what goes out.
+    links: OnceLock<FileLinks>,
 }
 
 #[derive(Default)]
@@ -83,6 +86,11 @@ impl Registry {
 }
 
 impl Hub {
+    /// A hub that signs the links in what goes out.
+    pub(crate) fn with_links(links: FileLinks) -> Self {
+        Self { links: links.into(), ..Self::default() }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Registry> {
         self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,7 +182,10 @@ impl Hub {
         let mut frame = None;
         for connection in connections.values() {
             if connection.caller().is_some_and(|caller| wants(&caller, event)) {
-                let frame = frame.get_or_insert_with(|| Arc::new(EventFrame::new(&event.name, &event.payload)));
+                let frame = frame.get_or_insert_with(|| {
+                    let payload = self.links.get().map_or_else(|| event.payload.clone(), |links| links.payload(event));
+                    Arc::new(EventFrame::new(&event.name, &payload))
+                });
                 connection.send(Outgoing::Event(frame.clone()));
             }
         }

@@ -47,7 +47,7 @@ pub async fn run(config: &Config, command: Command) -> Result<()> {
         }
         Command::Providers { json: as_json } => {
             let providers = socket.call("tts.providers", &json!({})).await?;
-            if as_json { print::json(&providers) } else { fields(&providers) }
+            if as_json { print::json(&providers) } else { speakers(&providers) }
         }
         Command::Say { text, provider, json: as_json } => {
             let spoken = socket.call("tts.convert", &json!({"text": text, "provider": provider.unwrap_or_default()})).await?;
@@ -56,9 +56,16 @@ pub async fn run(config: &Config, command: Command) -> Result<()> {
     }
 }
 
+fn speakers(answer: &Value) -> Result<()> {
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let state = |row: &Value| if row["configured"] == true { "yes".to_owned() } else { String::new() };
+    let rows: Vec<_> = answer["providers"].as_array().into_iter().flatten().map(|row| [text(row, "id"), text(row, "name"), state(row)]).collect();
+    print::table(["ID", "NAME", "CONFIGURED"], &rows, "Nobody can speak.")
+}
+
 /// What an answer says, field by field.
 fn fields(answer: &Value) -> Result<()> {
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let rows: Vec<_> = answer.as_object().into_iter().flatten().map(|(name, value)| [name.clone(), shown(value)]).collect();
-    print::table(["WHAT", "VALUE"], &rows, "Nobody can speak.")
+    print::table(["WHAT", "VALUE"], &rows, "")
 }

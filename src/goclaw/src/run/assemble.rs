@@ -141,6 +141,7 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
         tools,
         channels: Arc::new(NoChannels),
         disk: Arc::new(LocalDisk::new(protected_paths(config))),
+        images: Arc::new(goclaw_images::Pictures::default()),
         claude_cli: Arc::new(Login(programs)),
         speech,
         audio,

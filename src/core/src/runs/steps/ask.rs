@@ -113,6 +113,7 @@ impl Steps<'_> {
                 ChatEvent::Done(response) => {
                     let (text, thought) = if streamed { filter.finish() } else { (sanitise::sanitised(&response.content), response.thinking.clone()) };
                     self.say(&text, &thought).await;
+                    self.emitter.end_of_text().await;
                     return Ok(*response);
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::Steps;
 use crate::{
+    media,
     runs::{guard, loops::Verdict, sanitise},
     traces::RunTrace,
 };
@@ -31,7 +32,7 @@ impl Steps<'_> {
         }
         let said = sanitise::sanitised(&response.content);
         if !said.is_empty() && !sanitise::is_silent(&said) {
-            self.emitter.event("block.reply", Some(json!({"content": said})));
+            self.emitter.reply(&said);
         }
         let calls = response.tool_calls;
         let step = ChatMessage {
@@ -90,7 +91,13 @@ impl Steps<'_> {
                 let Some(tool) = self.engine.tools.tool(name) else { return ToolResult::error(format!("unknown tool: {}", call.name)) };
                 let settings = self.prepared.offer.settings.get(name).cloned().unwrap_or_default();
                 let context = ToolContext { run_share: share, settings, ..self.prepared.context.clone() };
-                self.engine.tools.call(&context, &self.prepared.settings.tools, tool, call.arguments).await
+                let mut result = self.engine.tools.call(&context, &self.prepared.settings.tools, tool, call.arguments).await;
+                // What a page says is not what a tool says.
+                if result.media.is_empty() && !result.is_error && !name.starts_with("web_") {
+                    result.media.extend(media::announced(&result.for_llm));
+                }
+                result.media = self.engine.media.delivered(&context.workspace, result.media).await;
+                result
             }
         };
         stream::iter(calls.iter().map(call_one).collect::<Vec<_>>()).buffered(PARALLEL).collect().await
@@ -110,7 +117,7 @@ impl Steps<'_> {
         span.output_preview.clone_from(&text);
         let failure = result.is_error.then(|| text.chars().rev().take(200).collect::<Vec<_>>().into_iter().rev().collect());
         trace.end(span, failure);
-        self.spoken.media.extend(result.media);
+        media::add(&mut self.spoken.media, result.media);
         let verdict = self.loops.note(&name, &call.arguments, &text, self.effect_of(call));
         let stop = match verdict {
             Verdict::Fine => None,
