@@ -189,7 +189,7 @@ pub struct UserProfile {
     pub workspace: String,
     /// When the user first wrote.
     pub first_seen_at: DateTime<Utc>,
-    /// When the user last wrote.
+    /// When the user last wrote, or up to half a minute before.
     pub last_seen_at: DateTime<Utc>,
 }
 

@@ -33,7 +33,7 @@ pub struct ChatRequest {
     /// The conversation, system messages first.
     pub messages: Vec<ChatMessage>,
     /// What it may call.
-    pub tools: Vec<ToolDefinition>,
+    pub tools: Arc<[ToolDefinition]>,
     /// The most tokens it may answer with.
     pub max_tokens: u32,
     /// How freely it chooses words; `None` for the provider's default.

@@ -162,6 +162,15 @@ pub struct NewSession {
     pub channel: String,
 }
 
+/// A session at the beginning of a turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// The session, with what was just said.
+    pub session: Session,
+    /// What was said before, oldest first.
+    pub past: Vec<ChatMessage>,
+}
+
 /// What changes about a session, with messages or without.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionDelta {
@@ -232,6 +241,23 @@ pub trait SessionStore: Send + Sync {
     /// # Errors
     /// `NotFound` if the tenant has no such agent.
     async fn open(&self, tenant: TenantId, new: &NewSession, now: DateTime<Utc>) -> Result<Session>;
+
+    /// Begins a turn, in one durable step: opens the session with this key if it is not there, and adds what was `said`. The answer
+    /// holds the last `limit` messages before that, with the summary that belongs to them; what somebody else adds at the same
+    /// moment may be missing. If nothing was said, an existing session does not change. The first of what was said is the accepted
+    /// message `waited`, if that is given.
+    ///
+    /// # Errors
+    /// `NotFound` if the tenant has no such agent, `Forbidden` if the session is another user's; then nothing is added.
+    async fn begin_turn(
+        &self,
+        tenant: TenantId,
+        new: &NewSession,
+        said: &[ChatMessage],
+        waited: Option<InboundId>,
+        limit: i64,
+        now: DateTime<Utc>,
+    ) -> Result<Turn>;
 
     /// The session with this key.
     async fn find(&self, tenant: TenantId, key: &str) -> Result<Option<Session>>;

@@ -118,6 +118,8 @@ impl Running {
         let answer = transport.send(self.call.request(transport, &self.body), patience).await?;
         if self.streamed {
             self.reading = Some(Reading { answer, parser: SseParser::default(), decoder: self.call.decoder() });
+            // Nobody is asked again once an answer comes, and the question may be large.
+            self.body = Value::Null;
             return Ok(());
         }
         let body = transport.whole(answer, patience).await?;

@@ -105,7 +105,7 @@ fn tool_turn(id: &str, raw: Option<Value>) -> Vec<ChatMessage> {
 #[tokio::test]
 async fn openai_bodies_are_what_the_vendor_expects() {
     let long = "x".repeat(45);
-    let with_tools = ChatRequest { messages: tool_turn(&long, None), tools: vec![weather()], ..ask("gpt-4o", false) };
+    let with_tools = ChatRequest { messages: tool_turn(&long, None), tools: [weather()].into(), ..ask("gpt-4o", false) };
     insta::assert_json_snapshot!("openai_tools", body_sent("openai_compat", with_tools.clone()).await);
     insta::assert_json_snapshot!(
         "openai_o3",
@@ -120,7 +120,7 @@ async fn openai_bodies_are_what_the_vendor_expects() {
 
 #[tokio::test]
 async fn anthropic_bodies_are_what_the_vendor_expects() {
-    let with_tools = ChatRequest { messages: tool_turn("call_1", None), tools: vec![weather()], ..ask("sonnet", false) };
+    let with_tools = ChatRequest { messages: tool_turn("call_1", None), tools: [weather()].into(), ..ask("sonnet", false) };
     insta::assert_json_snapshot!("anthropic_tools", body_sent("anthropic_native", with_tools).await);
     insta::assert_json_snapshot!(
         "anthropic_thinking",
@@ -386,7 +386,7 @@ async fn dropping_the_stream_ends_the_upstream_call() {
 #[tokio::test]
 async fn dashscope_streams_with_tools_are_replayed() {
     let mut upstream = Upstream::start(vec![answer(200, "", OPENAI_OK)]).await;
-    let (events, response) = run(&provider("dashscope", &upstream), ChatRequest { tools: vec![weather()], ..ask("qwen3-max", true) }).await;
+    let (events, response) = run(&provider("dashscope", &upstream), ChatRequest { tools: [weather()].into(), ..ask("qwen3-max", true) }).await;
     assert_eq!((events, response.unwrap().content), (vec![ChatEvent::Text("Hi".into())], "Hi".to_owned()));
     assert_eq!(upstream.request().await.body["stream"], false);
 }

@@ -5,18 +5,13 @@ use crate::{
     connect::{CONNECT_TIMEOUT, Server},
     error::{DATABASE, Failure},
 };
-use diesel::{QueryResult, result::Error as QueryError};
-use diesel_async::{
-    AsyncPgConnection, RunQueryDsl,
-    pooled_connection::{
-        AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
-        bb8::{Pool, PooledConnection},
-    },
-};
-use futures_util::{FutureExt, future};
+use bb8::{ManageConnection, Pool, PooledConnection};
+use diesel::{ConnectionError, QueryResult, result::Error as QueryError};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::PoolableConnection};
+use futures_util::future;
 use goclaw_ports::{Error, Result, TenantId};
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -100,7 +95,7 @@ impl Postgres {
 
 struct RolePool {
     name: &'static str,
-    pool: RwLock<Option<Pool<AsyncPgConnection>>>,
+    pool: RwLock<Option<Pool<Manager>>>,
     /// Where connections live, whoever needs them first: the runtime of a thread that serves requests ends before the work does
     /// that others do with the connection.
     runtime: Handle,
@@ -109,23 +104,54 @@ struct RolePool {
     turns: Arc<Semaphore>,
 }
 
-type Pooled = PooledConnection<'static, AsyncPgConnection>;
+/// A connection of a pool.
+struct Member {
+    connection: AsyncPgConnection,
+    /// Whose rows it shows; `None` if that is not known for certain.
+    shows: Mutex<Option<TenantId>>,
+}
+
+impl Member {
+    fn shows(&self) -> Option<TenantId> {
+        *self.shows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_shows(&self, tenant: Option<TenantId>) {
+        *self.shows.lock().unwrap_or_else(PoisonError::into_inner) = tenant;
+    }
+}
+
+/// Makes connections in the role `goclaw_` and `role`.
+struct Manager {
+    server: Server,
+    role: &'static str,
+}
+
+impl ManageConnection for Manager {
+    type Connection = Member;
+    type Error = ConnectionError;
+
+    async fn connect(&self) -> Result<Member, ConnectionError> {
+        let connection = set_up(&self.server, self.role).await.inspect_err(|error| tracing::warn!(%error, "cannot connect to the database"))?;
+        Ok(Member { connection, shows: Mutex::default() })
+    }
+
+    /// A connection that the server closed is known to be closed without asking it.
+    async fn is_valid(&self, member: &mut Member) -> Result<(), ConnectionError> {
+        if member.connection.is_broken() { Err(ConnectionError::BadConnection("it was closed".into())) } else { Ok(()) }
+    }
+
+    fn has_broken(&self, member: &mut Member) -> bool {
+        std::thread::panicking() || member.connection.is_broken()
+    }
+}
+
+type Pooled = PooledConnection<'static, Manager>;
 
 impl RolePool {
     /// Connections in the role `goclaw_` and `name`.
     fn new(server: Server, name: &'static str, size: u32) -> Self {
-        let mut config = ManagerConfig::default();
-        config.custom_setup = Box::new(move |_| {
-            let server = server.clone();
-            async move { set_up(&server, name).await.inspect_err(|error| tracing::warn!(%error, "cannot connect to the database")) }.boxed()
-        });
-        // A connection that the server closed is known to be closed without asking it.
-        config.recycling_method = RecyclingMethod::CustomFunction(Box::new(|connection: &mut AsyncPgConnection| {
-            let alive = if connection.is_broken() { Err(QueryError::BrokenTransactionManager) } else { Ok(()) };
-            future::ready(alive).boxed()
-        }));
-        let manager = AsyncDieselConnectionManager::new_with_config("", config);
-        let pool = Pool::builder().max_size(size).connection_timeout(CONNECT_TIMEOUT).build_unchecked(manager);
+        let pool = Pool::builder().max_size(size).connection_timeout(CONNECT_TIMEOUT).build_unchecked(Manager { server, role: name });
         Self { name, pool: RwLock::new(Some(pool)), runtime: Handle::current(), turns: Arc::new(Semaphore::new(size as usize)) }
     }
 
@@ -177,17 +203,26 @@ pub(crate) struct Connection {
 impl Connection {
     /// What to build a query's future on: `query.load(&mut connection.pipe())`. The future does nothing until [`Self::run`] polls it.
     pub(crate) fn pipe(&self) -> &AsyncPgConnection {
-        &self.inner
+        &self.inner.connection
     }
 
-    /// Runs a query. The tenant setting travels ahead of it in the same packet, so it costs no round trip.
+    /// Runs a query. If the connection shows another tenant's rows, the tenant setting travels ahead of it in the same packet, so it costs
+    /// no round trip.
     pub(crate) async fn run<T: Send>(&self, query: impl Future<Output = QueryResult<T>> + Send) -> Result<T, Failure> {
         let Some(tenant) = self.tenant else {
             return within(async { Ok(query.await?) }).await;
         };
+        if self.inner.shows() == Some(tenant) {
+            return within(async { Ok(query.await?) }).await;
+        }
         within(async {
+            // Until the server has answered, nobody knows what it did: the call may be given up.
+            self.inner.set_shows(None);
             let mut pipe = self.pipe();
             let (set, answer) = future::join(set_tenant(&tenant.to_string(), false).execute(&mut pipe), query).await;
+            if set.is_ok() {
+                self.inner.set_shows(Some(tenant));
+            }
             let answer = answer?;
             set?;
             Ok(answer)
@@ -206,11 +241,11 @@ impl Connection {
 
     /// The connection itself, for a transaction. The first statement in it must be [`enter`] if a tenant's rows are touched.
     pub(crate) fn raw(&mut self) -> &mut AsyncPgConnection {
-        &mut self.inner
+        &mut self.inner.connection
     }
 }
 
-/// Shows the tenant's rows to the transaction that is open.
+/// Shows the tenant's rows to the transaction that is open; afterwards the connection shows what it showed before.
 pub(crate) async fn enter(connection: &mut AsyncPgConnection, tenant: TenantId) -> QueryResult<()> {
     set_tenant(&tenant.to_string(), true).execute(connection).await.map(drop)
 }

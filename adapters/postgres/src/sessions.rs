@@ -18,8 +18,8 @@ use diesel::{
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::future;
 use goclaw_ports::{
-    AgentId, Error, Result, SessionId, TenantId,
-    sessions::{ChatMessage, Compaction, NewSession, Session, SessionDelta, SessionFilter, SessionStore, StoredMessage},
+    AgentId, Error, InboundId, Result, SessionId, TenantId,
+    sessions::{ChatMessage, Compaction, NewSession, Session, SessionDelta, SessionFilter, SessionStore, StoredMessage, Turn},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -64,6 +64,36 @@ const DELETE: &str = "\
     with owed as (delete from inbound_messages where tenant_id = $1 and session_key = $2) \
     delete from sessions where tenant_id = $1 and session_key = $2";
 
+/// Every part sees what was there before the statement: the past is what was said before, and a session that this very statement
+/// opens is not updated. There is no row if the session is another user's, or was opened by another call meanwhile.
+const BEGIN_TURN: &str = "\
+    with opened as ( \
+        insert into sessions (id, tenant_id, session_key, agent_id, user_id, channel, created_at, updated_at, next_seq, message_count, message_bytes) \
+        values ($1, $2, $3, $4, $5, $6, $7, $7, cardinality($8), cardinality($8), $9) \
+        on conflict (tenant_id, session_key) do nothing \
+        returning * \
+    ), known as ( \
+        update sessions set next_seq = next_seq + cardinality($8), message_count = message_count + cardinality($8), \
+            message_bytes = message_bytes + $9, updated_at = case when cardinality($8) > 0 then $7 else updated_at end \
+        where tenant_id = $2 and session_key = $3 and user_id = $5 \
+        returning * \
+    ), session as ( \
+        select * from opened union all select * from known \
+    ), added as ( \
+        insert into session_messages (session_id, tenant_id, seq, message, created_at) \
+        select session.id, session.tenant_id, session.next_seq - cardinality($8) + spoken.number - 1, spoken.message, $7 \
+        from session, unnest($8) with ordinality as spoken (message, number) \
+    ), waited as ( \
+        update inbound_messages set said = session.next_seq - cardinality($8) from session \
+        where inbound_messages.tenant_id = $2 and inbound_messages.id = $11 \
+    ) \
+    select session.*, ( \
+        select array_agg(newest.message order by newest.seq) from ( \
+            select seq, message from session_messages where tenant_id = $2 and session_id = session.id order by seq desc limit $10 \
+        ) as newest \
+    ) as past \
+    from session";
+
 const COMPACT: &str = "\
     update sessions set summary = $3, compaction_count = compaction_count + 1, message_count = kept.number, message_bytes = kept.bytes \
     from ( \
@@ -79,7 +109,15 @@ struct Appended {
     id: Uuid,
 }
 
-#[derive(Queryable, Selectable)]
+#[derive(QueryableByName)]
+struct TurnRow {
+    #[diesel(embed)]
+    session: Row,
+    #[diesel(sql_type = Nullable<Array<Jsonb>>)]
+    past: Option<Vec<Value>>,
+}
+
+#[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = sessions)]
 struct Row {
     id: Uuid,
@@ -156,6 +194,18 @@ fn messages_of(tenant: TenantId, key: &str) -> session_messages::BoxedQuery<'sta
         .into_boxed()
 }
 
+/// The messages as they are kept, those without a date with this one, and how many bytes they are.
+fn dated(messages: &[ChatMessage], now: DateTime<Utc>) -> Result<(Vec<Value>, i64)> {
+    let mut bytes = 0;
+    let mut kept = Vec::with_capacity(messages.len());
+    for message in messages {
+        let dated = ChatMessage { created_at: message.created_at.or(Some(now)), ..message.clone() };
+        bytes += i64::try_from(serde_json::to_vec(&dated).map_err(Error::internal)?.len()).map_err(Error::internal)?;
+        kept.push(encode(&dated)?);
+    }
+    Ok((kept, bytes))
+}
+
 fn stored((seq, message): (i64, Value)) -> Result<StoredMessage> {
     Ok(StoredMessage { seq, message: decode(message)? })
 }
@@ -192,6 +242,39 @@ impl SessionStore for Postgres {
         row.map_err(missing("agent", new.agent_id))?.session()
     }
 
+    async fn begin_turn(&self, tenant: TenantId, new: &NewSession, said: &[ChatMessage], waited: Option<InboundId>, limit: i64, now: DateTime<Utc>) -> Result<Turn> {
+        let (said, bytes) = dated(said, now)?;
+        loop {
+            let connection = self.tenant(tenant).await?;
+            let query = Fixed(
+                sql_query(BEGIN_TURN)
+                    .bind::<SqlUuid, _>(new.id.0)
+                    .bind::<SqlUuid, _>(tenant.0)
+                    .bind::<Text, _>(text(&new.key))
+                    .bind::<SqlUuid, _>(new.agent_id.0)
+                    .bind::<Text, _>(text(&new.user_id))
+                    .bind::<Text, _>(text(&new.channel))
+                    .bind::<Timestamptz, _>(now)
+                    .bind::<Array<Jsonb>, _>(said.clone())
+                    .bind::<BigInt, _>(bytes)
+                    .bind::<BigInt, _>(limit.max(0))
+                    .bind::<Nullable<SqlUuid>, _>(waited.map(|id| id.0)),
+            );
+            let turn: Option<TurnRow> = connection.run_optional(query.get_result(&mut connection.pipe())).await.map_err(missing("agent", new.agent_id))?;
+            drop(connection);
+            if let Some(TurnRow { session, past }) = turn {
+                let past = past.unwrap_or_default().into_iter().map(decode).collect::<Result<_>>()?;
+                return Ok(Turn { session: session.session()?, past });
+            }
+            // If it is the user's own, it was opened a moment ago, and the next attempt finds it.
+            if let Some(session) = SessionStore::find(self, tenant, &new.key).await?
+                && session.user_id != text(&new.user_id)
+            {
+                return Err(Error::forbidden("this session belongs to another user"));
+            }
+        }
+    }
+
     async fn find(&self, tenant: TenantId, key: &str) -> Result<Option<Session>> {
         let connection = self.tenant(tenant).await?;
         let query = sessions::table.filter(sessions::tenant_id.eq(tenant.0).and(sessions::session_key.eq(text(key)))).select(Row::as_select());
@@ -223,19 +306,13 @@ impl SessionStore for Postgres {
     }
 
     async fn append(&self, tenant: TenantId, key: &str, messages: &[ChatMessage], delta: &SessionDelta, now: DateTime<Utc>) -> Result<()> {
-        let mut bytes = 0;
-        let mut stored = Vec::with_capacity(messages.len());
-        for message in messages {
-            let dated = ChatMessage { created_at: message.created_at.or(Some(now)), ..message.clone() };
-            bytes += i64::try_from(serde_json::to_vec(&dated).map_err(Error::internal)?.len()).map_err(Error::internal)?;
-            stored.push(encode(&dated)?);
-        }
+        let (messages, bytes) = dated(messages, now)?;
         let connection = self.tenant(tenant).await?;
         let inbound = delta.said.is_some() || !delta.answered.is_empty();
         let query = sql_query(if inbound { APPEND_INBOUND } else { APPEND })
             .bind::<SqlUuid, _>(tenant.0)
             .bind::<Text, _>(text(key))
-            .bind::<Array<Jsonb>, _>(stored)
+            .bind::<Array<Jsonb>, _>(messages)
             .bind::<BigInt, _>(bytes)
             .bind::<BigInt, _>(delta.input_tokens)
             .bind::<BigInt, _>(delta.output_tokens)

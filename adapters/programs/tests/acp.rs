@@ -251,6 +251,6 @@ async fn an_agent_may_do_what_its_mode_and_the_runs_tools_say() {
     // An agent whose tools the operator took away has none by the back door either.
     let agent: Arc<dyn goclaw_ports::llm::Provider> = site.provider("acp", json!({}));
     let order = format!("call fs/read_text_file {}", json!({"path": "a.txt"}));
-    let without = ChatRequest { tools: vec![], ..question("s", &order) };
+    let without = ChatRequest { tools: [].into(), ..question("s", &order) };
     assert!(asked(&*agent, without).await.unwrap().1.content.contains("permission denied"));
 }

@@ -88,7 +88,7 @@ async fn the_environment_holds_its_login_and_none_of_our_secrets() {
 async fn what_the_agent_may_not_do_its_command_line_may_not_either() {
     let site = Site::new("claude", SCRIPT);
     let claude = site.provider("claude_cli", json!({"perm_mode": "--evil"}));
-    asked(&*claude, ChatRequest { tools: vec![], ..question("s", "Hi!") }).await.unwrap();
+    asked(&*claude, ChatRequest { tools: [].into(), ..question("s", "Hi!") }).await.unwrap();
     let words = last_call(&site);
     assert_eq!(word_after(&words, "--disallowedTools"), Some("Bash,Edit,Read,Write,Glob,Grep,WebFetch,WebSearch,TodoRead,TodoWrite,NotebookRead,NotebookEdit"));
     assert_eq!(word_after(&words, "--permission-mode"), Some("bypassPermissions"));

@@ -9,8 +9,8 @@ use crate::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
-    Error, Result, SessionId, TenantId,
-    sessions::{ChatMessage, Compaction, NewSession, Session, SessionDelta, SessionFilter, SessionStore, StoredMessage},
+    Error, InboundId, Result, SessionId, TenantId,
+    sessions::{ChatMessage, Compaction, NewSession, Session, SessionDelta, SessionFilter, SessionStore, StoredMessage, Turn},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
 
@@ -73,6 +73,44 @@ fn conditions(tenant: TenantId, wanted: &SessionFilter) -> (Filter, &'static str
     (filter, index, wanted.agent_key.is_some() && wanted.user_id.is_none())
 }
 
+/// The last messages before the one with this number, oldest first.
+fn before(connection: &Connection, tenant: TenantId, key: &str, before: i64, limit: i64) -> rusqlite::Result<Vec<StoredMessage>> {
+    let mut statement = connection.prepare_cached(
+        "select seq, message from session_messages
+         where session_id = (select id from sessions where tenant_id = ?1 and session_key = ?2) and seq < ?3
+         order by seq desc limit ?4",
+    )?;
+    let mut messages: Vec<_> = statement.query_map(params![Text(tenant), key, before, limit], stored)?.collect::<rusqlite::Result<_>>()?;
+    messages.reverse();
+    Ok(messages)
+}
+
+/// The session with this key, opened if it is not there.
+fn opened(connection: &Connection, tenant: TenantId, new: &NewSession, now: DateTime<Utc>) -> Result<Session, Failure> {
+    if let Some(known) = find(connection, tenant, &new.key)? {
+        return Ok(known);
+    }
+    connection
+        .prepare_cached(
+            "insert into sessions (id, tenant_id, session_key, agent_id, user_id, channel, created_at, updated_at)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+        )?
+        .execute(params![Text(new.id), Text(tenant), new.key, Text(new.agent_id), new.user_id, new.channel, Time(now)])
+        .unless_exists("session", new.id)
+        .unless_missing("agent", new.agent_id)?;
+    find(connection, tenant, &new.key)?.ok_or_else(|| Error::not_found("session", &new.key).into())
+}
+
+/// The session with this key and its last messages, if it is this user's.
+fn turn(connection: &Connection, tenant: TenantId, new: &NewSession, limit: i64) -> Result<Option<Turn>, Failure> {
+    let Some(session) = find(connection, tenant, &new.key)? else { return Ok(None) };
+    if session.user_id != new.user_id {
+        return Err(Error::forbidden("this session belongs to another user").into());
+    }
+    let past = if session.message_count == 0 { vec![] } else { before(connection, tenant, &new.key, i64::MAX, limit)? };
+    Ok(Some(Turn { session, past: past.into_iter().map(|stored| stored.message).collect() }))
+}
+
 /// Removes all messages of a session.
 fn clear(connection: &Connection, id: SessionId) -> rusqlite::Result<()> {
     connection.prepare_cached("delete from session_messages where session_id = ?1")?.execute([Text(id)]).map(drop)
@@ -81,6 +119,16 @@ fn clear(connection: &Connection, id: SessionId) -> rusqlite::Result<()> {
 /// Nothing is owed to the session's user any more.
 fn forget(connection: &Connection, tenant: TenantId, key: &str) -> rusqlite::Result<()> {
     connection.prepare_cached("delete from inbound_messages where tenant_id = ?1 and session_key = ?2")?.execute(params![Text(tenant), key]).map(drop)
+}
+
+/// Messages as they are kept, those without a date with this one. Made on the caller's thread: the writer's time belongs to all.
+fn texts(messages: &[ChatMessage], now: DateTime<Utc>) -> Result<Vec<(String, DateTime<Utc>)>> {
+    let text = |message: &ChatMessage| {
+        let created_at = message.created_at.unwrap_or(now);
+        let dated = ChatMessage { created_at: Some(created_at), raw: None, ..message.clone() };
+        Ok((serde_json::to_string(&dated)?, created_at))
+    };
+    messages.iter().map(text).collect::<Result<_, serde_json::Error>>().map_err(Error::internal)
 }
 
 pub(crate) fn append(
@@ -146,19 +194,39 @@ impl SessionStore for Sqlite {
             return Ok(known);
         }
         let new = new.clone();
+        self.write(move |connection| opened(connection, tenant, &new, now)).await
+    }
+
+    async fn begin_turn(&self, tenant: TenantId, new: &NewSession, said: &[ChatMessage], waited: Option<InboundId>, limit: i64, now: DateTime<Utc>) -> Result<Turn> {
+        let said = texts(said, now)?;
+        let wanted = new.clone();
+        let known = self
+            .read(move |connection| {
+                let snapshot = connection.unchecked_transaction()?;
+                turn(&snapshot, tenant, &wanted, limit.max(0))
+            })
+            .await?;
+        if said.is_empty()
+            && let Some(known) = known
+        {
+            return Ok(known);
+        }
+        let new = new.clone();
         self.write(move |connection| {
-            if let Some(known) = find(connection, tenant, &new.key)? {
-                return Ok(known);
+            let session = opened(connection, tenant, &new, now)?;
+            // Most turns find what was read a moment ago, and the writer need not read it again.
+            let past = match known.filter(|known| known.session == session) {
+                Some(known) => known.past,
+                None => turn(connection, tenant, &new, limit.max(0))?.map(|turn| turn.past).unwrap_or_default(),
+            };
+            if said.is_empty() {
+                return Ok(Turn { session, past });
             }
-            connection
-                .prepare_cached(
-                    "insert into sessions (id, tenant_id, session_key, agent_id, user_id, channel, created_at, updated_at)
-                     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
-                )?
-                .execute(params![Text(new.id), Text(tenant), new.key, Text(new.agent_id), new.user_id, new.channel, Time(now)])
-                .unless_exists("session", new.id)
-                .unless_missing("agent", new.agent_id)?;
-            find(connection, tenant, &new.key)?.ok_or_else(|| Error::not_found("session", &new.key).into())
+            append(connection, tenant, &new.key, &said, &SessionDelta { said: waited, ..SessionDelta::default() }, now)?;
+            let bytes = i64::try_from(said.iter().map(|(json, _)| json.len()).sum::<usize>()).map_err(Error::internal)?;
+            let count = i64::try_from(said.len()).map_err(Error::internal)?;
+            let (message_count, message_bytes) = (session.message_count + count, session.message_bytes + bytes);
+            Ok(Turn { session: Session { message_count, message_bytes, updated_at: now, ..session }, past })
         })
         .await
     }
@@ -207,33 +275,15 @@ impl SessionStore for Sqlite {
     }
 
     async fn append(&self, tenant: TenantId, key: &str, messages: &[ChatMessage], delta: &SessionDelta, now: DateTime<Utc>) -> Result<()> {
-        // Made into text here, on the caller's thread: the writer's time belongs to all.
-        let messages = messages
-            .iter()
-            .map(|message| {
-                let created_at = message.created_at.unwrap_or(now);
-                let dated = ChatMessage { created_at: Some(created_at), raw: None, ..message.clone() };
-                Ok((serde_json::to_string(&dated)?, created_at))
-            })
-            .collect::<Result<Vec<_>, serde_json::Error>>()
-            .map_err(Error::internal)?;
+        let messages = texts(messages, now)?;
         let (key, delta) = (key.to_owned(), delta.clone());
         self.write(move |connection| append(connection, tenant, &key, &messages, &delta, now)).await
     }
 
     async fn messages_before(&self, tenant: TenantId, key: &str, before: Option<i64>, limit: i64) -> Result<Vec<StoredMessage>> {
-        let (key, before, limit) = (key.to_owned(), before.unwrap_or(i64::MAX), limit.max(0));
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "select seq, message from session_messages
-                 where session_id = (select id from sessions where tenant_id = ?1 and session_key = ?2) and seq < ?3
-                 order by seq desc limit ?4",
-            )?;
-            let mut messages: Vec<_> = statement.query_map(params![Text(tenant), key, before, limit], stored)?.collect::<rusqlite::Result<_>>()?;
-            messages.reverse();
-            Ok(messages)
-        })
-        .await
+        let (key, limit) = (key.to_owned(), limit.max(0));
+        let seq = before.unwrap_or(i64::MAX);
+        self.read(move |connection| Ok(self::before(connection, tenant, &key, seq, limit)?)).await
     }
 
     async fn messages_after(&self, tenant: TenantId, key: &str, after: i64, limit: i64) -> Result<Vec<StoredMessage>> {

@@ -26,6 +26,7 @@ use crate::{
     audit::{self, Audit},
     caller::{Access, Caller},
     context_files,
+    known::KnownAgents,
     pools::Routes,
     runs::Runs,
     settings::{Settings, TenantSettings},
@@ -50,6 +51,7 @@ pub const DEFAULT_KEY: &str = "default";
 /// What may be done with agents.
 pub struct Agents {
     pub(crate) store: Arc<dyn AgentStore>,
+    pub(crate) known: Arc<KnownAgents>,
     pub(crate) settings: Arc<TenantSettings>,
     pub(crate) audit: Audit,
     pub(crate) runs: Arc<Runs>,
@@ -84,9 +86,9 @@ impl Agents {
     ///
     /// # Errors
     /// `Forbidden` below viewer; `Invalid` without a user.
-    pub async fn list(&self, caller: &Caller) -> Result<Vec<Agent>> {
+    pub async fn list(&self, caller: &Caller) -> Result<Arc<[Agent]>> {
         caller.require(Role::Viewer, Access::Read, "/v1/agents")?;
-        self.store.list(caller.tenant, &visible_to(caller, None)?).await
+        self.known.matching(caller.tenant, &visible_to(caller, None)?).await
     }
 
     /// The active agents that the caller may use, with whether they run.
@@ -95,17 +97,17 @@ impl Agents {
     /// As [`Agents::list`].
     pub async fn list_active(&self, caller: &Caller) -> Result<Vec<AgentSummary>> {
         caller.require(Role::Viewer, Access::Read, "agents.list")?;
-        let agents = self.store.list(caller.tenant, &visible_to(caller, Some(AgentStatus::Active))?).await?;
-        let summary = |agent: Agent| AgentSummary {
+        let agents = self.known.matching(caller.tenant, &visible_to(caller, Some(AgentStatus::Active))?).await?;
+        let summary = |agent: &Agent| AgentSummary {
             is_running: self.runs.of_agent(caller.tenant, &agent.agent_key) > 0,
-            name: agent.display_name,
-            id: agent.agent_key,
-            model: agent.model,
-            provider: agent.provider,
+            name: agent.display_name.clone(),
+            id: agent.agent_key.clone(),
+            model: agent.model.clone(),
+            provider: agent.provider.clone(),
             agent_type: agent.agent_type.as_str(),
             status: agent.status.as_str(),
         };
-        Ok(agents.into_iter().map(summary).collect())
+        Ok(agents.iter().map(summary).collect())
     }
 
     /// Makes an agent of the caller's. A predefined one with a description is summoned: a model writes its files.
@@ -216,16 +218,13 @@ impl Agents {
     /// # Errors
     /// `NotFound` if there is none or it is not active, `Forbidden` if the caller may not use it.
     pub(crate) async fn resolve(&self, caller: &Caller, named: &str) -> Result<Agent> {
-        let found = match self.store.find(caller.tenant, named).await? {
-            None if named == DEFAULT_KEY => self.store.find_default(caller.tenant).await?,
-            found => found,
-        };
+        let found = self.known.named(caller.tenant, named).await?;
         let agent = found.ok_or_else(|| Error::new(ErrorKind::NotFound, message::agent_not_found(named)))?;
         if agent.status != AgentStatus::Active {
             return Err(Error::new(ErrorKind::NotFound, message::agent_inactive(named)));
         }
         self.check_access(caller, &agent).await?;
-        Ok(agent)
+        Ok(Arc::unwrap_or_clone(agent))
     }
 
     /// The provider that an agent's questions go to.

@@ -25,7 +25,14 @@ use crate::{
     },
     sessions::Sessions,
 };
-use goclaw_ports::{Error, JsonObject, Message, Result, clock::Ids, message, roles::Role};
+use goclaw_ports::{
+    Error, JsonObject, Message, Result,
+    clock::Ids,
+    media::MediaRef,
+    message,
+    roles::Role,
+    sessions::{ChatMessage, MessageRole},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -29,11 +29,28 @@ pub enum Kind {
     Pairing,
     /// The installation's configuration changed; the key is empty.
     Configuration,
+    /// An agent, its files or its shares were changed; the key is empty.
+    Agents,
+    /// A link between agents was made, changed or removed; the key is empty.
+    Links,
+    /// A tool was switched on or off; the key is empty.
+    Tools,
 }
 
 impl Kind {
-    const ALL: [Self; 8] =
-        [Self::ApiKeys, Self::Tenants, Self::TenantUsers, Self::Providers, Self::SystemConfigs, Self::ConfigPermissions, Self::Pairing, Self::Configuration];
+    const ALL: [Self; 11] = [
+        Self::ApiKeys,
+        Self::Tenants,
+        Self::TenantUsers,
+        Self::Providers,
+        Self::SystemConfigs,
+        Self::ConfigPermissions,
+        Self::Pairing,
+        Self::Configuration,
+        Self::Agents,
+        Self::Links,
+        Self::Tools,
+    ];
 
     /// The name between replicas.
     #[must_use]
@@ -47,6 +64,9 @@ impl Kind {
             Self::ConfigPermissions => "config_perms",
             Self::Pairing => "pairing",
             Self::Configuration => "configuration",
+            Self::Agents => "agents",
+            Self::Links => "links",
+            Self::Tools => "tools",
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Context files: the texts that make an agent what it is.
 
+use crate::known::KnownAgents;
 use async_trait::async_trait;
 use goclaw_ports::{
     AgentId, Result, TenantId,
-    agents::{Agent, AgentStore, AgentType, ContextFile},
+    agents::{Agent, AgentStore as _, AgentType, ContextFile},
     clock::Clock,
     tools::{ToolAgent, ToolContext, VirtualFiles},
 };
@@ -126,13 +127,13 @@ pub fn field(text: &str, field: &str) -> Option<String> {
 
 /// Reads and writes context files.
 pub struct ContextFiles {
-    agents: Arc<dyn AgentStore>,
+    agents: Arc<KnownAgents>,
     clock: Arc<dyn Clock>,
 }
 
 impl ContextFiles {
     /// Over these agents' files.
-    pub fn new(agents: Arc<dyn AgentStore>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub fn new(agents: Arc<KnownAgents>, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self { agents, clock })
     }
 
@@ -142,14 +143,13 @@ impl ContextFiles {
     /// # Errors
     /// What the store says.
     pub async fn enter(&self, tenant: TenantId, agent: &Agent, user: &str, workspace: &str, onboarding: bool) -> Result<(String, Vec<ContextFile>)> {
-        let own = self.agents.files(tenant, agent.id).await?;
+        let own = self.agents.own_files(tenant, agent.id).await?;
         if user.is_empty() {
-            return Ok((workspace.to_owned(), own));
+            return Ok((workspace.to_owned(), own.to_vec()));
         }
-        let seed = seed_of_user(agent, &own, onboarding);
-        let profile = self.agents.touch_profile(tenant, agent.id, user, workspace, &seed, self.clock.now()).await?;
-        let users = self.agents.user_files(tenant, agent.id, user).await?;
-        Ok((profile.workspace, merge(agent.agent_type, own, users)))
+        let seed = || seed_of_user(agent, &own, onboarding);
+        let met = self.agents.meet(tenant, agent.id, user, workspace, seed, self.clock.now()).await?;
+        Ok((met.workspace.clone(), merge(agent.agent_type, &own, &met.files)))
     }
 
     /// Ends a user's first meeting. `false` if it had ended before.
@@ -173,15 +173,13 @@ impl ContextFiles {
 
 /// The files of a prompt: an open agent's user has all of its own; a predefined agent's files hold for all, a user's
 /// non-empty copy of the same name wins.
-fn merge(agent_type: AgentType, own: Vec<ContextFile>, users: Vec<ContextFile>) -> Vec<ContextFile> {
+fn merge(agent_type: AgentType, own: &[ContextFile], users: &[ContextFile]) -> Vec<ContextFile> {
     if agent_type == AgentType::Open {
-        return if users.is_empty() { own } else { users };
+        return if users.is_empty() { own.to_vec() } else { users.to_vec() };
     }
-    let mut files: BTreeMap<String, ContextFile> = own.into_iter().map(|file| (file.name.clone(), file)).collect();
-    for file in users.into_iter().filter(|file| !file.content.is_empty()) {
-        files.insert(file.name.clone(), file);
-    }
-    files.into_values().collect()
+    let users = users.iter().filter(|file| !file.content.is_empty());
+    let files: BTreeMap<&str, &ContextFile> = own.iter().chain(users).map(|file| (file.name.as_str(), file)).collect();
+    files.into_values().cloned().collect()
 }
 
 /// The context file behind a path: one of the names, at the root of the workspace or, if the path is absolute, anywhere below it.
@@ -306,7 +304,7 @@ mod tests {
     #[test]
     fn a_users_copy_wins_for_predefined_agents_unless_it_is_empty() {
         let file = |name: &str, content: &str| ContextFile { name: name.into(), content: content.into() };
-        let files = merge(AgentType::Predefined, vec![file(SOUL, "s"), file(USER, "shared")], vec![file(USER, "mine"), file(SOUL, "")]);
+        let files = merge(AgentType::Predefined, &[file(SOUL, "s"), file(USER, "shared")], &[file(USER, "mine"), file(SOUL, "")]);
         assert_eq!(files, [file(SOUL, "s"), file(USER, "mine")]);
     }
 }

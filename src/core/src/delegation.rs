@@ -26,19 +26,23 @@ pub(crate) struct Delegate {
     pub max_concurrent: i32,
 }
 
-/// The agents that `agent` may hand work to on the caller's behalf, in the order of the links.
+/// The agents that `agent` may hand work to on the caller's behalf, in the order of the links, as they are now.
 ///
 /// # Errors
 /// What the store says.
 pub(crate) async fn targets(links: &dyn LinkStore, caller: &Caller, agent: AgentId) -> Result<Vec<Delegate>> {
-    let links = links.list(caller.tenant, agent, LinkSide::All).await?;
+    Ok(targets_of(&links.list(caller.tenant, agent, LinkSide::All).await?, caller, agent))
+}
+
+/// The same, of links that were read before.
+pub(crate) fn targets_of(links: &[AgentLink], caller: &Caller, agent: AgentId) -> Vec<Delegate> {
     let mut delegates: Vec<Delegate> = vec![];
     for delegate in links.iter().filter_map(|link| over(link, agent, &caller.user, caller.role)) {
         if delegates.iter().all(|known| known.agent_id != delegate.agent_id) {
             delegates.push(delegate);
         }
     }
-    Ok(delegates)
+    delegates
 }
 
 /// The agent at the other end of a link, if the link lets `agent` hand work to it for this user.

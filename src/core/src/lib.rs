@@ -22,6 +22,7 @@ pub mod delivery;
 pub mod exports;
 pub mod files;
 pub mod heartbeats;
+pub mod known;
 pub mod links;
 pub mod logs;
 mod lookups;
@@ -86,6 +87,7 @@ use goclaw_ports::{
     traces::TraceExporter,
 };
 use heartbeats::{Heart, HeartbeatTool, Heartbeats};
+use known::{KnownAgents, KnownLinks, KnownTools};
 use links::Links;
 use logs::LogTail;
 use media::MediaShelf;
@@ -121,6 +123,10 @@ pub struct Parts {
     pub ids: Arc<dyn Ids>,
     /// Carries events.
     pub bus: Arc<dyn EventBus>,
+    /// Tells caches what changed, over the same bus.
+    pub coherence: Arc<Coherence>,
+    /// The agents of [`Parts::stores`].
+    pub agents: Arc<KnownAgents>,
     /// Counts requests.
     pub limiter: Arc<dyn RateLimiter>,
     /// Servers that help and are not needed.
@@ -253,6 +259,8 @@ impl Core {
             clock,
             ids,
             bus,
+            coherence,
+            agents: known_agents,
             limiter,
             services,
             factory,
@@ -277,7 +285,8 @@ impl Core {
             version,
         } = parts;
         let audit = Audit::start(stores.activity.clone(), clock.clone(), ids.clone(), &runtime);
-        let coherence = Coherence::new(bus.clone());
+        let (links, builtin_tools) = (KnownLinks::over(stores.links.clone(), &coherence), KnownTools::over(stores.builtin_tools.clone(), &coherence));
+        let stores = Stores { agents: known_agents.clone(), links: links.clone(), builtin_tools: builtin_tools.clone(), ..stores };
         let tenant_settings = TenantSettings::new(settings.clone(), stores.system_configs.clone());
         let rate = Arc::new(RequestRate { limiter: limiter.clone(), settings: tenant_settings.clone() });
         let runs = Arc::new(Runs::new(settings.get().lanes));
@@ -312,6 +321,7 @@ impl Core {
         });
         let agents = Arc::new(Agents {
             store: stores.agents.clone(),
+            known: known_agents,
             settings: tenant_settings.clone(),
             audit: audit.clone(),
             runs: runs.clone(),
@@ -409,7 +419,7 @@ impl Core {
         let subagents = Arc::new_cyclic(|subagents: &subagents::Handle| {
             tools.push(Arc::new(SpawnTool::new(subagents.clone())));
             tools.push(Arc::new(DelegateTool::new(subagents.clone())));
-            let toolbox = ToolBox::new(tools, stores.builtin_tools.clone(), agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
+            let toolbox = ToolBox::new(tools, builtin_tools, agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
             let engine = Engine {
                 titles: Arc::new(tokio::sync::Semaphore::new(runs::title::AT_ONCE)),
                 compactions: Default::default(),
@@ -420,7 +430,7 @@ impl Core {
                 tools: Arc::new(toolbox),
                 media: media.clone(),
                 files,
-                links: stores.links.clone(),
+                links,
                 tracer: tracer.clone(),
                 settings: tenant_settings.clone(),
                 bus: bus.clone(),

@@ -1,13 +1,14 @@
 //! Strikes secrets out of what tools answer and what traces keep.
 
-use regex::Regex;
+use regex::{Regex, RegexSet};
 use std::{borrow::Cow, sync::LazyLock};
 
 const REDACTED: &str = "[REDACTED]";
 
 #[expect(clippy::expect_used, reason = "the patterns are constants, and a test compiles them")]
-static SHAPES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-    [
+static SHAPES: LazyLock<(RegexSet, Vec<Regex>)> = LazyLock::new(|| {
+    // Unicode's idea of a word's end would cost the fast search for texts that are not ASCII.
+    let shapes = [
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
         r"sk-ant-[A-Za-z0-9-]{20,}",
         r"sk-(?:proj-)?[A-Za-z0-9_-]{20,}",
@@ -19,22 +20,26 @@ static SHAPES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         r"AKIA[A-Z0-9]{16}",
         r"goclaw_[0-9a-f]{32}",
         r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
-        r#"(?i)\b(?:api[ _-]?key|token|secret|password|bearer|authorization)["']?\s*[:=]\s*["']?[^\s"']{8,}"#,
-        r#"(?i)\b(?:postgres|postgresql|mysql|mongodb(?:\+srv)?|redis|amqp)://[^\s"']+"#,
-        r"(?i)\b[A-Z0-9_]*(?:KEY|SECRET|CREDENTIAL|PRIVATE)[A-Z0-9_]*=[^\s\[]{8,}",
-        r"(?i)\b(?:DSN|DATABASE_URL|REDIS_URL|MONGO_URI)=[^\s\[]{8,}",
-        r"(?i)\bVIRTUAL_[A-Z0-9_]+=[^\s\[]{4,}",
-        r"\b[0-9a-fA-F]{64,}\b",
-    ]
-    .iter()
-    .map(|shape| Regex::new(shape).expect("a constant pattern"))
-    .collect()
+        r#"(?i)(?-u:\b)(?:api[ _-]?key|token|secret|password|bearer|authorization)["']?\s*[:=]\s*["']?[^\s"']{8,}"#,
+        r#"(?i)(?-u:\b)(?:postgres|postgresql|mysql|mongodb(?:\+srv)?|redis|amqp)://[^\s"']+"#,
+        r"(?i)(?-u:\b)[A-Z0-9_]*(?:KEY|SECRET|CREDENTIAL|PRIVATE)[A-Z0-9_]*=[^\s\[]{8,}",
+        r"(?i)(?-u:\b)(?:DSN|DATABASE_URL|REDIS_URL|MONGO_URI)=[^\s\[]{8,}",
+        r"(?i)(?-u:\b)VIRTUAL_[A-Z0-9_]+=[^\s\[]{4,}",
+        r"(?-u:\b)[0-9a-fA-F]{64,}(?-u:\b)",
+    ];
+    let compiled = shapes.iter().map(|shape| Regex::new(shape).expect("a constant pattern")).collect();
+    (RegexSet::new(shapes).expect("constant patterns"), compiled)
 });
 
 /// The text with everything that looks like a secret struck out.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
-    SHAPES.iter().fold(
+    let (all, shapes) = &*SHAPES;
+    // Most texts hold no secret, and one look says so.
+    if !all.is_match(text) {
+        return Cow::Borrowed(text);
+    }
+    shapes.iter().fold(
         Cow::Borrowed(text),
         |text, shape| {
             if shape.is_match(&text) { Cow::Owned(shape.replace_all(&text, REDACTED).into_owned()) } else { text }

@@ -9,7 +9,9 @@ use crate::{
     agents::Agents,
     caller::{Access, Caller},
     context_files::ContextFiles,
-    counters, policy,
+    counters,
+    known::{KnownTools, Switches},
+    policy,
     rate::RequestRate,
     redact::redact,
     settings::{LiveSettings, ToolSettings},
@@ -17,7 +19,7 @@ use crate::{
 use futures_util::FutureExt;
 use goclaw_ports::{
     Error, JsonObject, Result, TenantId,
-    builtin_tools::{BuiltinTool, BuiltinToolStore},
+    builtin_tools::{BuiltinTool, BuiltinToolStore as _},
     clock::Clock,
     llm::ToolDefinition,
     roles::Role,
@@ -33,6 +35,8 @@ use std::{
     time::Duration,
 };
 
+/// How many lists of tools are kept as models were told of them.
+const TOLD: u64 = 100;
 const HOUR: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
 /// The catalogue's rows for the tools that this version has: name, display name, description, category, hint.
@@ -66,13 +70,15 @@ type RecentCalls = Arc<Mutex<VecDeque<chrono::DateTime<chrono::Utc>>>>;
 /// The tools of the installation.
 pub struct ToolBox {
     tools: BTreeMap<&'static str, Arc<dyn Tool>>,
-    pub(crate) store: Arc<dyn BuiltinToolStore>,
+    pub(crate) store: Arc<KnownTools>,
     pub(crate) agents: Arc<Agents>,
     pub(crate) files: Arc<ContextFiles>,
     pub(crate) settings: Arc<LiveSettings>,
     pub(crate) rate: Arc<RequestRate>,
     pub(crate) clock: Arc<dyn Clock>,
     calls: Cache<(TenantId, String), RecentCalls>,
+    /// What models were told of tools lately, by prefix and tools: the same thing for each run of an agent.
+    told: Cache<(String, BTreeSet<&'static str>), Arc<[ToolDefinition]>>,
 }
 
 /// A tool of the catalogue as lists show it.
@@ -91,7 +97,7 @@ impl ToolBox {
     /// Holds these tools.
     pub(crate) fn new(
         tools: Tools,
-        store: Arc<dyn BuiltinToolStore>,
+        store: Arc<KnownTools>,
         agents: Arc<Agents>,
         files: Arc<ContextFiles>,
         settings: Arc<LiveSettings>,
@@ -100,7 +106,7 @@ impl ToolBox {
     ) -> Self {
         let tools = tools.into_iter().map(|tool| (tool.spec().name, tool)).collect();
         let calls = Cache::builder().max_capacity(50_000).time_to_idle(Duration::from_secs(3_600)).build();
-        Self { tools, store, agents, files, settings, rate, clock, calls }
+        Self { tools, store, agents, files, settings, rate, clock, calls, told: Cache::new(TOLD) }
     }
 
     /// Makes the stored catalogue hold the tools of this version.
@@ -162,23 +168,20 @@ impl ToolBox {
         provider: &str,
         only: &[String],
     ) -> Result<Offer> {
-        let (catalogue, switches) = tokio::try_join!(self.store.all_tenants_list(), self.store.overrides(tenant))?;
-        let off: BTreeSet<String> = catalogue
-            .iter()
-            .filter(|tool| !tool.enabled)
-            .map(|tool| tool.name.clone())
-            .chain(switches.into_iter().filter(|(_, enabled)| !enabled).map(|(name, _)| name))
-            .collect();
-        let names = self.tools.keys().copied().filter(|name| !off.contains(*name));
+        let switches = self.store.switches(tenant).await?;
+        let names = self.tools.keys().copied().filter(|name| !switches.off.contains(*name));
         let names: Vec<&'static str> = names.collect();
         let allowed = policy::allowed(names.iter().copied(), global, agent, provider, only);
         let allowed = names.into_iter().filter(|name| allowed.contains(name)).collect();
-        let settings = catalogue.into_iter().map(|tool| (tool.name, tool.settings)).collect();
-        Ok(Offer { allowed, prefix: agent.tool_call_prefix.clone(), settings })
+        Ok(Offer { allowed, prefix: agent.tool_call_prefix.clone(), switches })
     }
 
     /// What models are told of the tools on offer: each under its own name and its other names.
-    pub(crate) fn definitions(&self, offer: &Offer) -> Vec<ToolDefinition> {
+    pub(crate) fn definitions(&self, offer: &Offer) -> Arc<[ToolDefinition]> {
+        self.told.get_with((offer.prefix.clone(), offer.allowed.clone()), || self.defined(offer))
+    }
+
+    fn defined(&self, offer: &Offer) -> Arc<[ToolDefinition]> {
         let define = |(name, tool): (&str, &Arc<dyn Tool>)| ToolDefinition {
             name: policy::with_prefix(&offer.prefix, name),
             description: tool.spec().description.clone(),
@@ -264,7 +267,7 @@ pub(crate) struct Offer {
     /// What their names carry for this agent's model.
     pub prefix: String,
     /// The settings of all tools.
-    pub settings: BTreeMap<String, JsonObject>,
+    pub switches: Arc<Switches>,
 }
 
 impl Offer {

@@ -25,6 +25,7 @@ use goclaw_ports::{
 use leases::{Lease, Leases};
 use serde_json::{Value, json};
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
@@ -93,7 +94,7 @@ impl Tracer {
         root.agent_id = trace.agent_id;
         let export = self.exporter.clone().map(|exporter| Export { exporter, trace, spans: vec![] });
         let mut run = RunTrace { tracer: self.clone(), whose: (tenant, user), on: stored.is_ok(), trace: id, root, left: vec![], export, lease };
-        run.put(run.root.clone());
+        run.tell(run.root.clone());
         run
     }
 
@@ -267,11 +268,19 @@ impl RunTrace {
     /// Notes something about the run as a whole.
     pub fn remark(&mut self, key: &str, value: Value) {
         self.root.metadata.insert(key.to_owned(), value);
-        self.put(self.root.clone());
+        self.tell(self.root.clone());
     }
 
-    /// Notes a step as it is now.
-    pub fn put(&mut self, mut span: Span) {
+    /// Notes a step that has begun, and makes of its input what a trace keeps.
+    pub fn put(&mut self, span: &mut Span) {
+        if self.on {
+            span.input_preview = preview(&span.input_preview);
+            self.tell(span.clone());
+        }
+    }
+
+    /// Hands a step over as it is now. Its texts are fit to be kept.
+    fn tell(&mut self, mut span: Span) {
         if !self.on {
             return;
         }
@@ -279,9 +288,6 @@ impl RunTrace {
         span.provider = cut(&span.provider, 50);
         span.tool_name = cut(&span.tool_name, 200);
         span.tool_call_id = cut(&span.tool_call_id, 100);
-        span.input_preview = preview(&span.input_preview);
-        span.output_preview = preview(&span.output_preview);
-        span.error = crate::redact::redact(&span.error).into_owned();
         if let Some(export) = &mut self.export {
             export.put(&span);
         }
@@ -290,14 +296,17 @@ impl RunTrace {
         }
     }
 
-    /// Ends a step.
+    /// Ends a step that [`RunTrace::put`] noted.
     pub fn end(&mut self, mut span: Span, error: Option<String>) {
         let now = self.tracer.clock.now();
         span.duration_ms = Some((now - span.start_time).num_milliseconds());
         span.end_time = Some(now);
         span.status = if error.is_some() { TraceStatus::Error } else { TraceStatus::Completed };
-        span.error = error.unwrap_or_default();
-        self.put(span);
+        if self.on {
+            span.output_preview = preview(&span.output_preview);
+            span.error = crate::redact::redact(&error.unwrap_or_default()).into_owned();
+            self.tell(span);
+        }
     }
 
     /// Ends the run.
@@ -366,7 +375,9 @@ pub fn new_trace(id: TraceId, name: String, now: chrono::DateTime<chrono::Utc>) 
 /// The text without secrets, and with its middle left out if it is long.
 #[must_use]
 pub fn preview(text: &str) -> String {
-    let text = crate::redact::redact(text);
+    // Of a very long text only what may be kept is looked through, with a wide margin.
+    let text = if text.len() > 8 * PREVIEW { Cow::Owned(crate::prune::head_and_tail(text, PREVIEW, PREVIEW)) } else { Cow::Borrowed(text) };
+    let text = crate::redact::redact(&text);
     if text.len() <= PREVIEW { text.into_owned() } else { crate::prune::head_and_tail(&text, PREVIEW / 6, PREVIEW / 12) }
 }
 

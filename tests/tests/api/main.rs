@@ -64,6 +64,7 @@ mod event_catalogue;
 mod event_filter;
 mod fallback;
 mod files;
+mod freshness;
 mod heartbeats;
 mod inbound;
 mod links;

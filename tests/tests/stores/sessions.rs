@@ -118,6 +118,53 @@ on_both_databases! {
         assert_eq!(db.stores.sessions.count(tenant).await.unwrap(), 1);
     }
 
+    async fn a_turn_opens_the_session_and_knows_what_was_said_before(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        let new = new_session(fox.id, KEY);
+        let sessions = &db.stores.sessions;
+        let first = sessions.begin_turn(tenant, &new, &[said("one")], None, 10, at(1)).await.unwrap();
+        assert_eq!((first.session.id, first.session.created_at, first.session.message_count, first.past.len()), (new.id, at(1), 1, 0));
+        assert_eq!(sessions.find(tenant, KEY).await.unwrap(), Some(first.session.clone()));
+        sessions.append(tenant, KEY, &[said("two"), said("three")], &SessionDelta { input_tokens: 3, ..titled("t") }, at(2)).await.unwrap();
+        let again = sessions.begin_turn(tenant, &new_session(fox.id, KEY), &[said("four")], None, 2, at(3)).await.unwrap();
+        let known: Vec<_> = again.past.iter().map(|message| message.content.as_str()).collect();
+        assert_eq!((known, again.session.label.as_str(), again.session.message_count), (vec!["two", "three"], "t", 4));
+        assert_eq!(sessions.find(tenant, KEY).await.unwrap(), Some(again.session.clone()));
+        assert_eq!(again.session.message_bytes, first.session.message_bytes * 4 + 3);
+        assert_eq!(texts(&db, tenant, KEY).await, ["one", "two", "three", "four"]);
+        let silent = sessions.begin_turn(tenant, &new_session(fox.id, KEY), &[], None, 100, at(9)).await.unwrap();
+        assert_eq!((silent.past.len(), silent.session), (4, again.session));
+        let empty = sessions.begin_turn(tenant, &new_session(fox.id, "agent:fox:ws:2"), &[], None, 100, at(9)).await.unwrap();
+        assert_eq!((empty.past.len(), sessions.find(tenant, "agent:fox:ws:2").await.unwrap()), (0, Some(empty.session)));
+    }
+
+    async fn a_turn_in_anothers_session_is_refused_and_leaves_nothing(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let (of_a, of_b) = (db.agent(a, "fox").await, db.agent(b, "fox").await);
+        let sessions = &db.stores.sessions;
+        sessions.begin_turn(a, &new_session(of_a.id, KEY), &[said("mine")], None, 10, at(1)).await.unwrap();
+        let before = sessions.find(a, KEY).await.unwrap();
+        let other = goclaw_ports::sessions::NewSession { user_id: "other".into(), ..new_session(of_a.id, KEY) };
+        for said in [&[said("theirs")][..], &[]] {
+            assert_fails!(sessions.begin_turn(a, &other, said, None, 10, at(2)).await, Forbidden);
+        }
+        assert_fails!(sessions.begin_turn(b, &new_session(of_a.id, KEY), &[said("x")], None, 10, at(2)).await, NotFound);
+        assert_eq!((sessions.count(b).await.unwrap(), sessions.find(a, KEY).await.unwrap()), (0, before));
+        let own = sessions.begin_turn(b, &new_session(of_b.id, KEY), &[said("b")], None, 10, at(2)).await.unwrap();
+        assert_eq!((own.past.len(), texts(&db, a, KEY).await, texts(&db, b, KEY).await), (0, vec!["mine".to_owned()], vec!["b".to_owned()]));
+    }
+
+    async fn turns_that_begin_at_once_share_one_session(db) {
+        let tenant = db.tenant("a").await;
+        let fox = db.agent(tenant, "fox").await;
+        let news: Vec<_> = (0..32).map(|n| (new_session(fox.id, KEY), [said(&n.to_string())])).collect();
+        let begun = futures_util::future::join_all(news.iter().map(|(new, said)| db.stores.sessions.begin_turn(tenant, new, said, None, 100, at(1)))).await;
+        let mut pasts: Vec<_> = begun.into_iter().map(|turn| turn.unwrap().past.len()).collect();
+        pasts.sort_unstable();
+        assert_eq!((pasts[0], db.stores.sessions.count(tenant).await.unwrap(), texts(&db, tenant, KEY).await.len()), (0, 1, 32));
+    }
+
     async fn an_unknown_session_is_not_found(db) {
         let tenant = db.tenant("a").await;
         let fox = db.agent(tenant, "fox").await;

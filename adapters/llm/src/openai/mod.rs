@@ -18,7 +18,7 @@ use goclaw_ports::{
     JsonObject,
     llm::{ChatRequest, ChatResponse, ChatStream, LlmError, ModelInfo, Provider, ProviderSpec},
 };
-use request::Vendor;
+use request::{Rendered, Vendor};
 use reqwest::RequestBuilder;
 use serde_json::Value;
 use std::sync::Arc;
@@ -33,12 +33,13 @@ pub(crate) struct OpenAi {
     transport: Arc<Transport>,
     vendor: Vendor,
     findings: Arc<Findings>,
+    tools: Rendered,
 }
 
 impl OpenAi {
     pub(crate) fn new(spec: ProviderSpec, transport: Arc<Transport>) -> Self {
         let vendor = Vendor::new(&spec, &transport.base);
-        Self { spec, transport, vendor, findings: Arc::default() }
+        Self { spec, transport, vendor, findings: Arc::default(), tools: Rendered::default() }
     }
 }
 
@@ -63,7 +64,7 @@ impl Provider for OpenAi {
     fn chat(&self, request: ChatRequest) -> ChatStream {
         let model = self.vendor.model(&request.model, &self.spec.default_model);
         let streamed = request.stream && (!self.vendor.dashscope || request.tools.is_empty());
-        let mut body = request::body(&request, &model, &self.vendor, streamed);
+        let mut body = request::body(&request, &model, &self.vendor, streamed, &self.tools);
         if let Value::Object(body) = &mut body {
             body.retain(|key, _| !self.findings.has(&model, key));
         }

@@ -8,7 +8,10 @@ use goclaw_ports::{
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The longest id of a tool call that every vendor takes.
 const ID_LIMIT: usize = 40;
@@ -57,7 +60,7 @@ fn begins_with(family: &str, prefixes: &[&str]) -> bool {
 }
 
 /// The body of a call.
-pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed: bool) -> Value {
+pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed: bool, tools: &Rendered) -> Value {
     let family = model.rsplit('/').next().unwrap_or_default();
     let mut body = Map::new();
     body.insert("model".to_owned(), model.into());
@@ -68,7 +71,7 @@ pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed
         body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
     if !request.tools.is_empty() {
-        body.insert("tools".to_owned(), request.tools.iter().map(|definition| tool(definition, vendor.profile)).collect());
+        body.insert("tools".to_owned(), tools.of(&request.tools, vendor.profile));
         body.insert("tool_choice".to_owned(), "auto".into());
     }
     if request.max_tokens > 0 {
@@ -94,6 +97,22 @@ pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed
         }
     }
     Value::Object(body)
+}
+
+/// The tools of the last question as they were sent: most questions offer the same ones.
+#[derive(Default)]
+pub(super) struct Rendered(Mutex<Option<(Arc<[ToolDefinition]>, Arc<Value>)>>);
+
+impl Rendered {
+    fn of(&self, tools: &Arc<[ToolDefinition]>, profile: SchemaProfile) -> Value {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, rendered)) = last.filter(|(known, _)| Arc::ptr_eq(known, tools)) {
+            return Value::clone(&rendered);
+        }
+        let rendered: Value = tools.iter().map(|definition| tool(definition, profile)).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((tools.clone(), Arc::new(rendered.clone())));
+        rendered
+    }
 }
 
 fn tool(definition: &ToolDefinition, profile: SchemaProfile) -> Value {

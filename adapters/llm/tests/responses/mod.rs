@@ -65,7 +65,7 @@ async fn bodies_are_what_the_backend_expects() {
     messages[1].content = "Let me see.".into();
     messages[1].phase = "commentary".into();
     let switch = json!({"type": "object", "properties": {"action": {"type": "string", "enum": ["a", "b"]}, "x": {"type": "string"}}, "required": ["action"]});
-    let tools = vec![weather(), ToolDefinition { name: "switch".into(), description: "Does one of two things".into(), parameters: switch }];
+    let tools = [weather(), ToolDefinition { name: "switch".into(), description: "Does one of two things".into(), parameters: switch }].into();
     insta::assert_json_snapshot!("responses_tools", body_sent(ChatRequest { messages, tools, ..ask("gpt-5.4", false) }).await);
     let two = vec![ChatMessage::new(MessageRole::System, "One."), ChatMessage::new(MessageRole::System, "Two."), ChatMessage::new(MessageRole::User, "Hello")];
     let thinking = ChatRequest { messages: two, reasoning_effort: Some("high".into()), ..ask("", true) };

@@ -232,7 +232,11 @@ impl Archives {
             teller.running(section.as_str(), 0);
         }
         let rows = self.rows(bringing).await;
-        let counts = match self.store.import(caller.tenant, target, rows, self.clock.now()).await {
+        let imported = {
+            let _write = self.agents.known.write(caller.tenant);
+            self.store.import(caller.tenant, target, rows, self.clock.now()).await
+        };
+        let counts = match imported {
             Ok(counts) => counts,
             Err(error) => {
                 self.files.take_back(&directory, placed).await;

@@ -110,7 +110,7 @@ impl Summariser {
         span.provider = self.provider.name().into();
         span.model.clone_from(&self.model);
         span.input_preview = format!("{PROMPT}\n{material}");
-        trace.put(span.clone());
+        trace.put(&mut span);
         let request = ChatRequest {
             model: self.model.clone(),
             messages: vec![ChatMessage::new(MessageRole::System, PROMPT.trim()), ChatMessage::new(MessageRole::User, material)],

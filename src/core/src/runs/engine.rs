@@ -20,6 +20,7 @@ use crate::{
     context_files::ContextFiles,
     counters, delegation,
     files::{Readable, links},
+    known::KnownLinks,
     media::{self, MediaShelf, Shelf},
     policy,
     pools::Routes,
@@ -35,11 +36,10 @@ use goclaw_ports::{
     agents::{Agent, AgentType},
     clock::{Clock, Ids},
     events::EventBus,
-    links::LinkStore,
     llm::{Provider, Usage},
     media::MediaRef,
     message,
-    sessions::{ChatMessage, MessageRole, NewSession, Session, SessionDelta, SessionStore},
+    sessions::{ChatMessage, MessageRole, NewSession, SessionDelta, SessionStore, Turn},
     tools::{MediaResult, ToolContext},
     traces::TraceStatus,
 };
@@ -65,7 +65,7 @@ pub(crate) struct Engine {
     pub tools: Arc<ToolBox>,
     pub media: Arc<MediaShelf>,
     pub files: Arc<ContextFiles>,
-    pub links: Arc<dyn LinkStore>,
+    pub links: Arc<KnownLinks>,
     pub tracer: Tracer,
     pub settings: Arc<TenantSettings>,
     pub bus: Arc<dyn EventBus>,
@@ -138,7 +138,7 @@ pub(crate) struct Prepared {
     pub shows_images: bool,
     /// What the run's links may lead to.
     pub readable: Readable,
-    /// The system prompt, then the conversation up to the user's message.
+    /// The system prompt, then the conversation up to the user's message, until the steps take it.
     pub messages: Vec<ChatMessage>,
 }
 
@@ -249,7 +249,7 @@ impl Engine {
         trace.channel.clone_from(&request.origin.channel);
         trace.input_preview = preview(&request.message);
         let (prepared, mut trace) = tokio::join!(self.prepare(request, run.id, emitter), self.tracer.begin(tenant, trace));
-        let prepared = match prepared {
+        let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 log_failure(run.id, &error);
@@ -263,7 +263,8 @@ impl Engine {
         }
         run.open_inbox();
         after.untitled = Untitled::of(&prepared);
-        let mut steps = Steps::new(self, &prepared, run, emitter);
+        let messages = std::mem::take(&mut prepared.messages);
+        let mut steps = Steps::new(self, &prepared, messages, run, emitter);
         let ended = tokio::select! {
             biased;
             () = run.cancel.cancelled() => None,
@@ -388,30 +389,24 @@ impl Engine {
             channel: request.origin.channel.clone(),
         };
         let agent_policy = policy::of_agent(&agent.tools_config);
-        let ((profile, mut files), session, mut offer, delegates) = tokio::try_join!(
+        let ((profile, mut files), mut offer, links) = tokio::try_join!(
             self.files.enter(caller.tenant, agent, &caller.user, &first, settings.agents.onboarding),
-            self.sessions.open(caller.tenant, &new, self.clock.now()),
             self.tools.offer(caller.tenant, &settings.tools.policy, &agent_policy, provider.name(), &request.options.allow_tools),
-            delegation::targets(&*self.links, caller, agent.id),
+            self.links.of(caller.tenant, agent.id),
         )?;
+        let delegates = delegation::targets_of(&links, caller, agent.id);
         offer.allowed.retain(|name| !request.options.deny_tools.contains(name) && (*name != delegation::TOOL || !delegates.is_empty()));
-        // Whoever asks for a run looks first, but somebody else may have opened the conversation since.
-        if session.user_id != *caller.user {
-            return Err(Error::forbidden("this session belongs to another user"));
-        }
         let directory = workspace::of_conversation(&PathBuf::from(profile), agent, &caller.user, &request.origin.peer_kind);
         tokio::fs::create_dir_all(&directory).await.map_err(Error::internal)?;
-        let (past, summary) = self.past(&request, session.clone()).await?;
         let shelf = Shelf { tenant: caller.tenant, session_key: &request.session_key, directory: &directory };
         let kept = self.media.keep(shelf, std::mem::take(&mut request.attachments)).await?;
         request.message = media::told(&kept, &request.message);
         let media_refs: Vec<MediaRef> = kept.into_iter().map(|kept| kept.media).collect();
         let asked = ChatMessage { media_refs, ..ChatMessage::new(MessageRole::User, request.message.clone()) };
-        if !request.stored && !request.options.hidden {
-            let said = ChatMessage { created_at: Some(self.clock.now()), ..asked.clone() };
-            let delta = SessionDelta { said: request.owed.first().copied(), ..SessionDelta::default() };
-            self.sessions.append(caller.tenant, &request.session_key, std::slice::from_ref(&said), &delta, self.clock.now()).await?;
-        }
+        let said = (!request.stored && !request.options.hidden).then(|| ChatMessage { created_at: Some(self.clock.now()), ..asked.clone() });
+        let waited = said.as_ref().and(request.owed.first().copied());
+        // Whoever asks for a run has looked whose the conversation is; it is refused if somebody else has opened it since.
+        let Turn { session, past } = self.sessions.begin_turn(caller.tenant, &new, said.as_slice(), waited, LOOK_BACK, self.clock.now()).await?;
         emitter.event("run.started", Some(json!({"message": request.message})));
         files.retain(|file| Some(file.name.as_str()) != request.options.without_file);
         let meeting = onboarding::turn(&request, &settings, &mut files, &past);
@@ -439,7 +434,7 @@ impl Engine {
         });
         let mut messages = vec![ChatMessage::new(MessageRole::System, system)];
         if request.options.history_turns != Some(0) {
-            messages.extend(compaction::remembered(&summary));
+            messages.extend(compaction::remembered(&session.summary));
         }
         messages.extend(history::repaired(history::last_turns(past, request.options.history_turns)));
         if request.stored {
@@ -493,19 +488,6 @@ impl Engine {
             messages,
             request,
         })
-    }
-
-    /// What was said before, and the summary of what was said before that.
-    async fn past(&self, request: &Request, session: Session) -> Result<(Vec<ChatMessage>, String)> {
-        if session.message_count == 0 {
-            return Ok((vec![], session.summary));
-        }
-        let (tenant, key) = (request.caller.tenant, &request.session_key);
-        let messages = self.sessions.messages(tenant, key, Some(LOOK_BACK)).await?;
-        // Some are gone since the session was read: a new summary has them, or the session was reset.
-        let fewer = i64::try_from(messages.len()).is_ok_and(|count| count < session.message_count.min(LOOK_BACK));
-        let summary = if fewer { self.sessions.find(tenant, key).await?.map(|session| session.summary).unwrap_or_default() } else { session.summary };
-        Ok((messages, summary))
     }
 
     /// The message, cut if it is too long; refused if it looks like a takeover and the operator wants that.

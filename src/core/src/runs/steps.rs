@@ -76,8 +76,7 @@ pub(crate) struct Spoken {
 }
 
 impl<'a> Steps<'a> {
-    pub fn new(engine: &'a Arc<Engine>, prepared: &'a Prepared, run: &'a Arc<ActiveRun>, emitter: &'a Emitter) -> Self {
-        let messages = prepared.messages.clone();
+    pub fn new(engine: &'a Arc<Engine>, prepared: &'a Prepared, messages: Vec<ChatMessage>, run: &'a Arc<ActiveRun>, emitter: &'a Emitter) -> Self {
         Self {
             engine,
             prepared,
@@ -124,7 +123,7 @@ impl<'a> Steps<'a> {
             }
             let tools = if iteration == last {
                 self.note(include_str!("../../prompts/last_iteration.md"));
-                vec![]
+                Arc::default()
             } else {
                 self.engine.tools.definitions(&self.prepared.offer)
             };

@@ -90,7 +90,7 @@ async fn asked(untitled: &Untitled) -> Option<String> {
             ChatMessage::new(MessageRole::System, PROMPT.trim()),
             ChatMessage::new(MessageRole::User, format!("<message>\n{}\n</message>", untitled.message)),
         ],
-        tools: vec![],
+        tools: Default::default(),
         max_tokens: MAX_TOKENS,
         temperature: Some(TEMPERATURE),
         reasoning_effort: None,

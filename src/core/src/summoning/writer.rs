@@ -104,11 +104,11 @@ impl Writer {
         span.provider = self.provider.name().into();
         span.model.clone_from(&self.model);
         span.input_preview = format!("{order}\n{material}");
-        self.trace.put(span.clone());
+        self.trace.put(&mut span);
         let request = ChatRequest {
             model: self.model.clone(),
             messages: vec![ChatMessage::new(MessageRole::System, order), ChatMessage::new(MessageRole::User, material)],
-            tools: vec![],
+            tools: Default::default(),
             max_tokens: MAX_TOKENS,
             temperature: Some(TEMPERATURE),
             reasoning_effort: None,

@@ -128,7 +128,7 @@ impl ToolBox {
         if !call.action.is_empty() {
             arguments.insert("action".into(), call.action.clone().into());
         }
-        let context = self.context_of(caller, &call, agent.as_ref(), offer.settings.get(spec.name).cloned().unwrap_or_default()).await?;
+        let context = self.context_of(caller, &call, agent.as_ref(), offer.switches.settings.get(spec.name).cloned().unwrap_or_default()).await?;
         let result = self.call(&context, &settings.tools, tool, arguments).await;
         if result.is_error {
             return Ok(Invoked::Refused { status: 400, code: "TOOL_ERROR", message: result.for_llm });

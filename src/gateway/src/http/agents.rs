@@ -22,6 +22,7 @@ use goclaw_ports::agents::Agent;
 use paperclip::actix::api_v2_operation;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::sync::Arc;
 
 pub(crate) const EXAMPLES: &[Example] = &[
     Example {
@@ -89,7 +90,7 @@ routes! {
 #[derive(Serialize, JsonSchema)]
 pub struct AgentList {
     /// Newest first.
-    agents: Vec<Agent>,
+    agents: Arc<[Agent]>,
 }
 
 /// A change that was made.

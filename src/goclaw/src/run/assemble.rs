@@ -15,7 +15,7 @@ use crate::config::{
 };
 use anyhow::{Context, Result};
 use goclaw_archives::TarArchives;
-use goclaw_core::{Core, Parts, context_files::ContextFiles, settings::LiveSettings};
+use goclaw_core::{Core, Parts, coherence::Coherence, context_files::ContextFiles, known::KnownAgents, settings::LiveSettings};
 use goclaw_events::{LocalBus, RelayOptions, RelayedBus};
 use goclaw_llm::LlmOptions;
 use goclaw_outbound::{Outbound, OutboundOptions};
@@ -115,7 +115,9 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
     let (authorization, return_place) = goclaw_llm::oauth(&outbound, config.oauth());
     let exporter = exporter(config, &outbound, &runtime);
     let releases = releases(config, &outbound, &runtime);
-    let files = ContextFiles::new(stores.agents.clone(), clock.clone());
+    let coherence = Coherence::new(bus.clone());
+    let agents = KnownAgents::over(stores.agents.clone(), &coherence);
+    let files = ContextFiles::new(agents.clone(), clock.clone());
     let audio = Arc::new(AudioShelf::new(clock.clone(), protected_paths(config)));
     let archives = Arc::new(TarArchives::new(config.data_dir.clone(), protected_paths(config), clock.clone()));
     let tools = goclaw_tools::builtin(ToolsOptions {
@@ -131,6 +133,8 @@ async fn start(config: &mut Config, opened: Opened, logs: Arc<dyn Logs>) -> Resu
         clock,
         ids: Arc::new(SystemIds),
         bus,
+        coherence,
+        agents,
         limiter,
         services,
         factory,

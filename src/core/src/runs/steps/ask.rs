@@ -17,14 +17,14 @@ use goclaw_ports::{
     traces::Span,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How much longer a run that asks again after a failure waits each time.
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Steps<'_> {
     /// Asks the model once.
-    pub(super) async fn ask(&mut self, tools: Vec<ToolDefinition>, iteration: i32, trace: &mut RunTrace) -> Result<ChatResponse> {
+    pub(super) async fn ask(&mut self, tools: Arc<[ToolDefinition]>, iteration: i32, trace: &mut RunTrace) -> Result<ChatResponse> {
         let Prepared { provider, model, settings, request, .. } = self.prepared;
         let messages = self.fitted(iteration, trace).await;
         let mut span = trace.span("llm_call", &format!("{}/{model} #{iteration}", provider.name()));
@@ -33,7 +33,7 @@ impl Steps<'_> {
         span.input_preview = serde_json::to_string(&messages).unwrap_or_default();
         let reasoning = self.prepared.reasoning.decide(provider.provider_type(), model);
         reasoning.note(&mut span.metadata);
-        trace.put(span.clone());
+        trace.put(&mut span);
         let asked = ChatRequest {
             model: model.clone(),
             messages,
@@ -75,12 +75,14 @@ impl Steps<'_> {
     }
 
     /// Asks again after a failure that may pass, as often as the run wants that, if nothing was said yet.
-    async fn patiently(&mut self, asked: ChatRequest) -> Result<ChatResponse, LlmError> {
+    async fn patiently(&mut self, mut asked: ChatRequest) -> Result<ChatResponse, LlmError> {
         let mut attempt = 0;
         loop {
-            let answer = self.listen(asked.clone()).await;
+            let last = attempt >= self.prepared.request.options.retries;
+            // A conversation may be long: it is kept only if it may be needed again.
+            let answer = self.listen(if last { std::mem::take(&mut asked) } else { asked.clone() }).await;
             match &answer {
-                Err(error) if attempt < self.prepared.request.options.retries && self.spoken.text.is_empty() && worth_another_try(error) => attempt += 1,
+                Err(error) if !last && self.spoken.text.is_empty() && worth_another_try(error) => attempt += 1,
                 _ => return answer,
             }
             tokio::time::sleep(PAUSE * attempt).await;

@@ -89,7 +89,7 @@ impl Steps<'_> {
                     return ToolResult::error(format!("tool not allowed by policy: {}", call.name));
                 };
                 let Some(tool) = self.engine.tools.tool(name) else { return ToolResult::error(format!("unknown tool: {}", call.name)) };
-                let settings = self.prepared.offer.settings.get(name).cloned().unwrap_or_default();
+                let settings = self.prepared.offer.switches.settings.get(name).cloned().unwrap_or_default();
                 let context = ToolContext { run_share: share, settings, ..self.prepared.context.clone() };
                 let mut result = self.engine.tools.call(&context, &self.prepared.settings.tools, tool, call.arguments).await;
                 // What a page says is not what a tool says.
@@ -142,7 +142,7 @@ fn tool_span(trace: &mut RunTrace, call: &ToolCall) -> Span {
     span.tool_name.clone_from(&call.name);
     span.tool_call_id.clone_from(&call.id);
     span.input_preview = Value::Object(call.arguments.clone()).to_string();
-    trace.put(span.clone());
+    trace.put(&mut span);
     span
 }
 
