@@ -7,6 +7,11 @@ CARGO_FLAGS ?=
 PROFILE ?= dev
 # What comes after `--` on the command line of the gateway, of the tests or of the benchmark.
 ARGS ?=
+# How long `soak` lasts on each edition, and `fuzz` for each target.
+MINUTES ?= 60
+FUZZ_SECONDS ?= 60
+# Whether somebody else sees to the lints, as .ci/run does.
+LINTED ?=
 # Where `run-standard` keeps its database.
 POSTGRES_DATA ?= .goclaw/postgres
 
@@ -18,7 +23,7 @@ RUN_POSTGRES = $(if $(GOCLAW_POSTGRES_DSN),,scripts/with-postgres.sh --data $(PO
 BUILD_PROFILE = $(if $(filter release,$(PROFILE)),--release,--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-standard build test bench fmt lint deny openapi docker
+.PHONY: help run run-standard build test bench soak fuzz crates fmt lint deny openapi docker
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,16 +56,27 @@ run-standard: .goclaw/encryption.key .goclaw/gateway.token ## Build and start th
 build: ## Build the binary that is shipped: target/release/goclaw
 	$(CARGO) build $(CARGO_FLAGS) --release -p goclaw
 
-# The binaries are built with the whole workspace, so that the tests start what the same features make.
-test: ## Check format and lints, then run every test on both editions
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
-	$(CARGO) build $(CARGO_FLAGS) --workspace --bins
+# The binaries are built with the tests, so that they have the same features: otherwise all that depends on them is built twice.
+test: $(if $(LINTED),,lint) ## Check format and lints, then run every test on both editions
+	$(CARGO) build $(CARGO_FLAGS) --workspace --all-targets
 	$(TEST_POSTGRES) $(CARGO) test $(CARGO_FLAGS) --workspace -- $(ARGS)
 
 bench: ## Measure the shipped binary on both editions and print a table
 	$(CARGO) build $(CARGO_FLAGS) --profile release -p goclaw
 	$(BENCH_POSTGRES) $(CARGO) run $(CARGO_FLAGS) --release -p goclaw-tests --bin bench -- $(ARGS)
+
+soak: ## Measure memory under mixed load for MINUTES (60) on each edition, and plot it
+	@$(MAKE) bench ARGS="--soak $(MINUTES) soak $(ARGS)"
+
+fuzz: ## Fuzz each target for FUZZ_SECONDS (60): see fuzz/README.md
+	scripts/fuzz.sh --seconds $(FUZZ_SECONDS) $(ARGS)
+
+crates: ## Report how many crates there are, and what takes how long to compile
+	@echo "$$($(CARGO) tree --locked -p goclaw -e normal --prefix none --format '{p}' | sed 's/ (\*)$$//' | sort -u | wc -l) crates in the binary," \
+	"$$($(CARGO) tree --locked --workspace --prefix none --format '{p}' | sed 's/ (\*)$$//' | sort -u | wc -l) with build scripts, macros and tests;" \
+	"$$($(CARGO) tree --locked -p goclaw -e normal --duplicates --depth 0 --prefix none --format '{p}' | sed 's/ (\*)$$//' | grep -v '^$$' | sort -u | sed 's/ .*//' | uniq -d | wc -l) in more than one version"
+	$(CARGO) build $(CARGO_FLAGS) --timings --release -p goclaw --target-dir target/crates
+	@echo 'The times are in target/crates/cargo-timings/cargo-timing.html.'
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -118,6 +118,37 @@ fn no_test_is_switched_off() {
     }
 }
 
+/// The files of a crate, and those of others that it includes.
+fn code_of(directory: &Path) -> Vec<String> {
+    let own = files(".rs").into_iter().filter(|path| path.starts_with(directory));
+    own.flat_map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        let included = text.lines().filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]"));
+        let included: Vec<_> = included.map(|other| fs::read_to_string(path.parent().unwrap().join(other)).unwrap_or_default()).collect();
+        included.into_iter().chain([text])
+    })
+    .collect()
+}
+
+/// What `cargo machete` asks, without the tool, which does not know of files that are included.
+#[test]
+fn every_dependency_is_used() {
+    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--no-deps", "--offline"]).current_dir(root()).output().unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let word = |text: &str, name: &str| {
+        let part = |c: char| c.is_alphanumeric() || c == '_';
+        text.match_indices(name).any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
+    };
+    for package in metadata["packages"].as_array().unwrap() {
+        let directory = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        let code = code_of(directory);
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let name = dependency["rename"].as_str().unwrap_or_else(|| dependency["name"].as_str().unwrap()).replace('-', "_");
+            assert!(code.iter().any(|text| word(text, &name)), "{} does not use {name}", package["name"]);
+        }
+    }
+}
+
 #[test]
 fn no_crate_brings_a_c_client_or_a_second_tls() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();

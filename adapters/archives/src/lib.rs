@@ -1,6 +1,9 @@
 //! Archives as gzipped tar files. All of it is blocking work, done on threads that may block.
 #![deny(missing_docs)]
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod place;
 mod reader;
 mod walk;

@@ -6,6 +6,9 @@ mod chat;
 mod embeddings;
 mod errors;
 mod factory;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod images;
 mod models;
 mod oauth;

@@ -15,6 +15,9 @@ mod host;
 mod web_fetch;
 
 pub use audio::AudioShelf;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use confine::fuzzing;
 pub use disk::LocalDisk;
 pub use exec::{Ask, DenyGroup, ExecApproval, ExecOptions, SHELL_DENY_GROUPS, Security};
 pub use host::Host;

@@ -1,6 +1,9 @@
 //! Agents as archives: who may take one out, who may bring one in.
 
 mod export;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 mod inspect;
 mod job;

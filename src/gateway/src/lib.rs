@@ -7,6 +7,9 @@ pub mod api;
 mod auth;
 mod docs;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod http;
 mod i18n;

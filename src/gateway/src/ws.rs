@@ -7,7 +7,7 @@ mod config;
 mod config_permissions;
 mod connect;
 mod connection;
-mod frame;
+pub(crate) mod frame;
 mod heartbeats;
 pub(crate) mod hub;
 mod links;

@@ -6,6 +6,8 @@ mod document;
 pub mod edition;
 pub mod environment;
 pub mod first_start;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod live;
 mod neighbours;
 mod overlay;

@@ -1,7 +1,7 @@
 //! Anthropic's dialect: the Messages API.
 
 mod request;
-mod stream;
+pub(crate) mod stream;
 
 #[cfg(test)]
 pub(crate) use stream::AnthropicDecoder;

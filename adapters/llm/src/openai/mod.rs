@@ -2,7 +2,7 @@
 
 mod gemini;
 mod request;
-mod stream;
+pub(crate) mod stream;
 
 #[cfg(test)]
 pub(crate) use stream::OpenAiDecoder;

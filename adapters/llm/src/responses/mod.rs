@@ -1,7 +1,7 @@
 //! The dialect of ChatGPT accounts: OpenAI's Responses API. It is streamed always, whether or not the caller wants pieces.
 
 mod request;
-mod stream;
+pub(crate) mod stream;
 
 use crate::{
     chat::{self, Call, Decoder, Reported},

@@ -103,7 +103,7 @@ struct Growing {
 
 /// Reads an answer.
 #[derive(Default)]
-pub(super) struct ResponsesDecoder {
+pub(crate) struct ResponsesDecoder {
     content: String,
     thinking: String,
     phase: String,

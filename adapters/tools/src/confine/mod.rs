@@ -6,6 +6,9 @@
 //! or replaced meanwhile.
 
 mod file;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod walk;
 
 pub use file::{Entry, Kind};

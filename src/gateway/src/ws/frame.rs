@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// A request of a client.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Chosen by the client, echoed in the answer.
     pub id: String,
     /// What to do.
@@ -19,14 +19,14 @@ pub(super) struct Request {
 
 /// The parameters of a request.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Params(Value);
+pub(crate) struct Params(Value);
 
 /// What is wrong with a frame that is no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadFrame(pub &'static str);
+pub(crate) struct BadFrame(pub &'static str);
 
 /// Reads a request. Its id is echoed only if the whole frame is one.
-pub(super) fn parse(bytes: &[u8]) -> Result<Request, BadFrame> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Request, BadFrame> {
     let frame: Value = serde_json::from_slice(bytes).map_err(|_| BadFrame("not JSON"))?;
     let Value::Object(mut frame) = frame else { return Err(BadFrame("not an object")) };
     if frame.get("type").and_then(Value::as_str) != Some("req") {
@@ -56,7 +56,7 @@ impl Params {
     ///
     /// # Errors
     /// `Invalid` if one has the wrong type.
-    pub(super) fn strict<T: DeserializeOwned + Default>(self) -> Result<T, Error> {
+    pub(crate) fn strict<T: DeserializeOwned + Default>(self) -> Result<T, Error> {
         let params = match self.0 {
             Value::Null => return Ok(T::default()),
             Value::Object(params) => canonical(params),
@@ -66,7 +66,7 @@ impl Params {
     }
 
     /// The same, but parameters that cannot be read count as absent.
-    pub(super) fn lenient<T: DeserializeOwned + Default>(self) -> T {
+    pub(crate) fn lenient<T: DeserializeOwned + Default>(self) -> T {
         self.strict().unwrap_or_default()
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn payload(result: &impl Serialize) -> Result<String, Error> {
 }
 
 /// The answer to request `id`.
-pub(super) fn response(id: &str, result: Result<String, Error>, locale: Locale) -> String {
+pub(crate) fn response(id: &str, result: Result<String, Error>, locale: Locale) -> String {
     match result {
         Ok(payload) if payload == "null" => format!(r#"{{"type":"res","id":{},"ok":true}}"#, quoted(id)),
         Ok(payload) => format!(r#"{{"type":"res","id":{},"ok":true,"payload":{payload}}}"#, quoted(id)),
@@ -114,7 +114,7 @@ pub(super) fn response(id: &str, result: Result<String, Error>, locale: Locale) 
 }
 
 /// The answer to a frame that is no request.
-pub(super) fn refusal(bad: BadFrame, locale: Locale) -> String {
+pub(crate) fn refusal(bad: BadFrame, locale: Locale) -> String {
     response("", Err(Error::invalid(message::bad_frame(bad.0))), locale)
 }
 

@@ -18,6 +18,9 @@ const MAPS: &[&str] = &[
     "edition.limits.max_channels",
 ];
 
+/// How deep a document may nest. The parser itself has no limit, and would run out of stack.
+const DEPTH: usize = 128;
+
 /// Something in a document that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -41,11 +44,48 @@ pub fn read(text: &str) -> Result<Value, Fault> {
     if text.trim().is_empty() {
         return Ok(Value::Object(Map::new()));
     }
+    if depth(text) > DEPTH {
+        return Err(Fault { place: "the text".into(), detail: format!("nested more than {DEPTH} levels deep") });
+    }
     let value: Value = json5::from_str(text).map_err(|error| Fault {
         place: error.position().map_or_else(|| "the text".to_owned(), |position| format!("line {}, column {}", position.line + 1, position.column + 1)),
         detail: error.to_string(),
     })?;
     if value.is_object() { Ok(value) } else { Err(Fault { place: "the text".into(), detail: "expected an object".into() }) }
+}
+
+/// How deep a text nests, as far as it is JSON5. Brackets in strings and comments are none.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '[' | '{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            ']' | '}' => depth = depth.saturating_sub(1),
+            '"' | '\'' => {
+                while let Some(inner) = chars.next().filter(|inner| *inner != char) {
+                    if inner == '\\' {
+                        chars.next();
+                    }
+                }
+            }
+            '/' if chars.peek() == Some(&'/') => while chars.next_if(|char| !matches!(char, '\n' | '\r' | '\u{2028}' | '\u{2029}')).is_some() {},
+            '/' if chars.next_if_eq(&'*').is_some() => {
+                let mut before = ' ';
+                for inner in chars.by_ref() {
+                    if before == '*' && inner == '/' {
+                        break;
+                    }
+                    before = inner;
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// What a document says, in types.
@@ -269,6 +309,17 @@ mod tests {
             let refusal = read(text).and_then(|document| typed(&document)).err().map_or_else(String::new, |fault| fault.to_string());
             assert!(refusal.starts_with(path), "{text}: {refusal}");
         }
+    }
+
+    #[test]
+    fn no_nesting_exhausts_the_stack() {
+        let nested = |levels: usize| format!("{{ a: {}{} }}", "[".repeat(levels), "]".repeat(levels));
+        assert!(read(&nested(DEPTH - 1)).is_ok());
+        for deep in [nested(DEPTH), nested(200_000), format!("// x\u{2028}{}", nested(200_000)), format!("/* '**/ {}", nested(200_000))] {
+            assert!(refusal(&deep).contains("levels deep"));
+        }
+        let text = "[".repeat(1_000);
+        assert!(read(&format!("{{ a: '\\'{text}', \"b\\\"{text}\": 1 /* {text} */ }} // {text}")).is_ok());
     }
 
     #[test]

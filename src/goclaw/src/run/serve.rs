@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use goclaw_gateway::{ServeOptions, bind};
 use goclaw_ports::logs::Logs;
 use goclaw_tailscale::{Programs, Tailnet};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
@@ -24,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(25);
 /// If it cannot start. The text says what to do.
 pub fn serve(mut config: Config, logs: Arc<dyn Logs>) -> Result<()> {
     install_tls();
+    raise_file_limit();
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -104,6 +106,15 @@ fn join_tailnet(config: &Config, address: Option<SocketAddr>, runtime: &Handle) 
             tracing::warn!(error = %trouble, "the gateway is not in the tailnet");
             None
         }
+    }
+}
+
+/// Lets the gateway have as many connections as the system allows. The soft limit is 1,024 on most systems, for the sake of programs that
+/// could not bear more.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 

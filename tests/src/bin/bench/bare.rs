@@ -12,7 +12,7 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Serves each of these documents at its path.
+    /// Serves each of these documents at its path, to GET with 200, and to POST with 201 once its JSON is read.
     ///
     /// # Errors
     /// If it does not start.
@@ -27,7 +27,7 @@ impl Bare {
                     let documents = documents.clone();
                     App::new().configure(|config| {
                         for (path, document) in documents {
-                            config.service(web::resource(path).app_data(document).route(web::get().to(answer)));
+                            config.service(web::resource(path).app_data(document).route(web::get().to(answer)).route(web::post().to(create)));
                         }
                     })
                 });
@@ -66,4 +66,8 @@ impl Drop for Bare {
 
 async fn answer(document: web::Data<Value>) -> HttpResponse {
     HttpResponse::Ok().json(document.get_ref())
+}
+
+async fn create(asked: web::Json<Value>, document: web::Data<Value>) -> HttpResponse {
+    if asked.is_object() { HttpResponse::Created().json(document.get_ref()) } else { HttpResponse::BadRequest().finish() }
 }

@@ -1,8 +1,9 @@
 //! What the gateway adds to the model's own time: for whole answers, and for each piece of a streamed one.
 
 use crate::{
-    gateway::{Gateway, Site, resident},
-    load::{Failures, Heard, Load, Plan, Question, listen, saturate},
+    gateway::{Gateway, Site, resident, with_peak},
+    load::{Failures, Heard, Load, Plan, Question, listen, spread},
+    options::Effort,
     requests::{bearer, headers},
     table::{Measure, Table, Target, Unit},
     upstream::{TEXT, Upstream},
@@ -11,16 +12,19 @@ use crate::{
 use anyhow::{Context, Result};
 use goclaw_tests::Edition;
 use serde_json::json;
-use std::{pin::pin, time::Duration};
-use tokio::time::interval;
+use std::time::Duration;
 
 const PATH: &str = "/v1/chat/completions";
 const CONCURRENT: usize = 50;
 const WARM_UP: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 2;
-/// What a fast model takes.
-const MODEL_TIME: Duration = Duration::from_millis(100);
+/// What a fast model takes, and what most models take at least. With the second, 50 callers ask 50 times a second, so that what is added
+/// is the gateway's own time and not the queue for its cores.
+const FAST: Duration = Duration::from_millis(100);
+const USUAL_TIME: Duration = Duration::from_secs(1);
+/// How many pieces an answer has that is streamed at once.
+const PIECES: u32 = 8;
 
 const MANY: Plan = Plan { streams: 200, chunks: 100, every: Duration::from_millis(20) };
 const WARMING: Plan = Plan { streams: 200, chunks: 5, every: Duration::from_millis(20) };
@@ -34,32 +38,63 @@ const fn reported(what: &'static str, unit: Unit, comment: &'static str) -> Meas
     Measure { what, unit, lite: Target::Open, standard: Target::Open, comment }
 }
 
-const fn errors(what: &'static str, comment: &'static str) -> Measure {
+/// What the gateway must do at the least with a model that answers at once.
+pub const fn runs_per_second(what: &'static str, comment: &'static str) -> Measure {
+    Measure { what, unit: Unit::PerSecond, lite: Target::AtLeast(150.0), standard: Target::AtLeast(100.0), comment }
+}
+
+/// What must never happen.
+pub const fn errors(what: &'static str, comment: &'static str) -> Measure {
     Measure { what, unit: Unit::Count, lite: Target::AtMost(0.0), standard: Target::AtMost(0.0), comment }
 }
 
 /// What is measured of whole answers.
 struct Whole {
+    /// What the model takes.
     delay: Duration,
+    window: Duration,
+    stream: bool,
     p50: Measure,
     p99: Measure,
     rate: Measure,
     errors: Measure,
 }
 
+static USUAL: Whole = Whole {
+    delay: USUAL_TIME,
+    window: Duration::from_secs(10),
+    stream: false,
+    p50: added("chat, model takes 1 s: added p50", 2.0, "50 callers without a pause; through the gateway − direct"),
+    p99: added("chat, model takes 1 s: added p99", 10.0, "the same"),
+    rate: reported("chat, model takes 1 s", Unit::PerSecond, "at most 50/s by construction; p50 / p99"),
+    errors: errors("chat, model takes 1 s: errors", "anything but 200"),
+};
+static FAST_MODEL: Whole = Whole {
+    delay: FAST,
+    window: WINDOW,
+    stream: false,
+    p50: reported("chat, model takes 100 ms: added p50", Unit::Ms, "50 callers without a pause; through the gateway − direct"),
+    p99: reported("chat, model takes 100 ms: added p99", Unit::Ms, "the same"),
+    rate: reported("chat, model takes 100 ms", Unit::PerSecond, "at most 500/s by construction; p50 / p99"),
+    errors: errors("chat, model takes 100 ms: errors", "anything but 200"),
+};
 static INSTANT: Whole = Whole {
     delay: Duration::ZERO,
-    p50: added("chat, instant model: added p50", 2.0, "50 callers without a pause: the cores are full; through the gateway − direct"),
-    p99: added("chat, instant model: added p99", 10.0, "the same"),
-    rate: reported("chat, instant model", Unit::PerSecond, "runs per second, each stored with session and trace"),
+    window: WINDOW,
+    stream: false,
+    p50: reported("chat, instant model: added p50", Unit::Ms, "50 callers without a pause: the cores are full; through the gateway − direct"),
+    p99: reported("chat, instant model: added p99", Unit::Ms, "the same"),
+    rate: runs_per_second("chat, instant model", "runs per second, each stored with session and trace; p50 / p99"),
     errors: errors("chat, instant model: errors", "anything but 200"),
 };
-static USUAL: Whole = Whole {
-    delay: MODEL_TIME,
-    p50: added("chat, model takes 100 ms: added p50", 2.0, "50 callers without a pause; through the gateway − direct"),
-    p99: added("chat, model takes 100 ms: added p99", 10.0, "the same"),
-    rate: reported("chat, model takes 100 ms", Unit::PerSecond, "at most 500/s by construction"),
-    errors: errors("chat, model takes 100 ms: errors", "anything but 200"),
+static STREAMED: Whole = Whole {
+    delay: Duration::ZERO,
+    window: WINDOW,
+    stream: true,
+    p50: reported("chat as SSE, instant model: added p50", Unit::Ms, "50 callers without a pause, 8 chunks at once; until the stream has ended"),
+    p99: reported("chat as SSE, instant model: added p99", Unit::Ms, "the same"),
+    rate: reported("chat as SSE, instant model", Unit::PerSecond, "runs per second; p50 / p99"),
+    errors: errors("chat as SSE, instant model: errors", "anything but 200"),
 };
 
 static PIECE_P50: Measure = reported("200 streams: added per chunk, p50", Unit::Ms, "100 chunks each, one every 20 ms; through the gateway − direct");
@@ -79,6 +114,8 @@ static CROWD_MEMORY: Measure = Measure {
 pub struct Asking<'a> {
     /// The edition of the gateway.
     pub edition: Edition,
+    /// How much load there is.
+    pub effort: Effort,
     /// The model.
     pub upstream: &'a Upstream,
     /// The API key for the gateway.
@@ -86,14 +123,15 @@ pub struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    fn through(&self, gateway: &Gateway, stream: bool) -> Question {
+    /// A question to the gateway.
+    pub fn through(&self, gateway: &Gateway, stream: bool) -> Question {
         let body = json!({"model": "goclaw:bench-0", "messages": [{"role": "user", "content": "Say hello."}], "stream": stream});
-        Question { port: gateway.port, bytes: request("POST", PATH, &headers(&bearer(self.key)), &body.to_string()).into() }
+        Question::new(gateway.port, request("POST", PATH, &headers(&bearer(self.key)), &body.to_string()))
     }
 
     fn direct(&self, stream: bool) -> Question {
         let body = json!({"model": "stub", "messages": [{"role": "user", "content": "Say hello."}], "stream": stream});
-        Question { port: self.upstream.port(), bytes: request("POST", PATH, &[], &body.to_string()).into() }
+        Question::new(self.upstream.port(), request("POST", PATH, &[], &body.to_string()))
     }
 
     /// Measures whole answers.
@@ -101,23 +139,24 @@ impl Asking<'_> {
     /// # Errors
     /// If they do not come.
     pub async fn whole(&self, table: &mut Table, gateway: &Gateway) -> Result<()> {
-        let (through, direct) = (self.through(gateway, false), self.direct(false));
-        for measured in [&INSTANT, &USUAL] {
-            self.upstream.answer(Duration::ZERO, 1, Duration::ZERO);
+        for measured in [&USUAL, &FAST_MODEL, &INSTANT, &STREAMED] {
+            let (through, direct) = (self.through(gateway, measured.stream), self.direct(measured.stream));
+            self.upstream.answer(Duration::ZERO, PIECES, Duration::ZERO);
             // The first run prepares the user's files.
-            through.probe("choices").await.context("a first chat")?;
-            direct.probe(TEXT).await.context("the model")?;
-            self.upstream.answer(measured.delay, 1, Duration::ZERO);
+            self.through(gateway, false).probe("choices").await.context("a first chat")?;
+            self.direct(false).probe(TEXT).await.context("the model")?;
+            self.upstream.answer(measured.delay, PIECES, Duration::ZERO);
             let (mut ours, mut models) = (Load::default(), Load::default());
+            let (warm_up, window) = (measured.delay + self.effort.time(WARM_UP), measured.delay + self.effort.time(measured.window));
             for _ in 0..ROUNDS {
-                models.add(saturate(&direct, CONCURRENT, WARM_UP, WINDOW).await?);
-                ours.add(saturate(&through, CONCURRENT, WARM_UP, WINDOW).await?);
+                models.add(spread(&direct, CONCURRENT, measured.delay, warm_up, window).await?);
+                ours.add(spread(&through, CONCURRENT, measured.delay, warm_up, window).await?);
             }
             for (measure, share) in [(&measured.p50, 0.5), (&measured.p99, 0.99)] {
                 let (with, without) = (ours.latencies.percentile(share), models.latencies.percentile(share));
                 table.put(measure, self.edition, with - without, format!("{with:.2} − {without:.2}"));
             }
-            table.put(&measured.rate, self.edition, ours.rate(), "");
+            table.put(&measured.rate, self.edition, ours.rate(), ours.percentiles());
             self.failures(table, &measured.errors, ours.failures, models.failures);
         }
         Ok(())
@@ -130,7 +169,7 @@ impl Asking<'_> {
     pub async fn streams(&self, table: &mut Table, gateway: &Gateway) -> Result<()> {
         self.pace(WARMING);
         listen(&self.through(gateway, true), WARMING).await.context("warming up")?;
-        let (ours, models) = self.both(gateway, MANY).await?;
+        let (ours, models) = self.both(gateway, self.sized(MANY)).await?;
         for (measure, share) in [(&PIECE_P50, 0.5), (&PIECE_P99, 0.99)] {
             self.delay(table, measure, share, &ours, &models);
         }
@@ -147,14 +186,20 @@ impl Asking<'_> {
         self.upstream.answer(Duration::ZERO, 1, Duration::ZERO);
         self.through(&gateway, false).probe("choices").await.context("a first chat")?;
         let before = resident(gateway.pid())?;
-        let (heard, peak) = with_peak(gateway.pid(), self.both(&gateway, CROWD)).await;
+        let crowd = self.sized(CROWD);
+        let (heard, peak) = with_peak(gateway.pid(), self.both(&gateway, crowd)).await;
         let (ours, models) = heard?;
         self.delay(table, &CROWD_P99, 0.99, &ours, &models);
         self.failures(table, &CROWD_ERRORS, ours.failures, models.failures);
-        let each = peak.saturating_sub(before) as f64 / 1e3 / f64::from(CROWD.streams);
+        let each = peak.saturating_sub(before) as f64 / 1e3 / f64::from(crowd.streams);
         let note = format!("{:.1} to {:.1} MB", before as f64 / 1e6, peak as f64 / 1e6);
         table.put(&CROWD_MEMORY, self.edition, each, note);
         gateway.stop()
+    }
+
+    fn sized(&self, plan: Plan) -> Plan {
+        let streams = self.effort.count(plan.streams as usize);
+        Plan { streams: streams.try_into().unwrap_or(plan.streams), ..plan }
     }
 
     fn pace(&self, plan: Plan) {
@@ -176,18 +221,5 @@ impl Asking<'_> {
     fn failures(&self, table: &mut Table, measure: &'static Measure, mut ours: Failures, models: Failures) {
         ours.add(Failures { count: models.count, first: models.first.map(|first| format!("direct: {first}")) });
         table.put(measure, self.edition, ours.count as f64, ours.first.unwrap_or_default());
-    }
-}
-
-/// Does the work, and answers with the most memory that the process had meanwhile, in bytes.
-async fn with_peak<T>(pid: u32, work: impl Future<Output = T>) -> (T, u64) {
-    let mut work = pin!(work);
-    let mut ticks = interval(Duration::from_millis(100));
-    let mut peak = 0;
-    loop {
-        tokio::select! {
-            outcome = &mut work => return (outcome, peak),
-            _ = ticks.tick() => peak = peak.max(resident(pid).unwrap_or_default()),
-        }
     }
 }

@@ -17,11 +17,13 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
+    pin::pin,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use tokio::time::interval;
 
 /// The user that the API key acts as, who owns the agents.
 pub const USER: &str = "bench@example.com";
@@ -83,6 +85,7 @@ impl Site {
             ("GOCLAW_PROVIDER", "openai".to_owned()),
             ("GOCLAW_MODEL", "stub".to_owned()),
             ("HOME", path("")),
+            ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
         ];
         let database = match edition {
             Edition::Lite => {
@@ -96,8 +99,8 @@ impl Site {
                 Some(database)
             }
         };
-        let config =
-            r#"{"agents": {"defaults": {"provider": "openai", "model": "stub"}}, "gateway": {"rate_limit_rpm": 0}, "tools": {"rate_limit_per_hour": 0}}"#;
+        // New users get no script to begin with: most turns are none of the first three, and their tools are few.
+        let config = r#"{"agents": {"defaults": {"provider": "openai", "model": "stub", "onboarding": false}}, "gateway": {"rate_limit_rpm": 0}, "tools": {"rate_limit_per_hour": 0}}"#;
         fs::write(dir.path().join("config.json5"), config)?;
         Ok(Self { binary: binary.to_owned(), dir, database, environment })
     }
@@ -197,6 +200,19 @@ impl Drop for Gateway {
             // Both fail only if it has ended already.
             child.kill().ok();
             child.wait().ok();
+        }
+    }
+}
+
+/// Does the work, and answers with the most memory that the process had meanwhile, in bytes.
+pub async fn with_peak<T>(pid: u32, work: impl Future<Output = T>) -> (T, u64) {
+    let mut work = pin!(work);
+    let mut ticks = interval(Duration::from_millis(100));
+    let mut peak = 0;
+    loop {
+        tokio::select! {
+            outcome = &mut work => return (outcome, peak),
+            _ = ticks.tick() => peak = peak.max(resident(pid).unwrap_or_default()),
         }
     }
 }

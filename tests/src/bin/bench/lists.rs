@@ -1,29 +1,28 @@
 //! How long lists of very many sessions take, and pages of a very long one.
 
 use crate::{
-    gateway::Scratch,
     load::Samples,
+    options::Effort,
+    store::{TEXT, with_stores},
     table::{Measure, Table, Target, Unit},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use goclaw_ports::{
     TenantId,
     sessions::{NewSession, SessionDelta, SessionFilter, SessionStore},
     stores::Stores,
 };
-use goclaw_postgres::PostgresOptions;
-use goclaw_sqlite::SqliteOptions;
 use goclaw_tests::{Edition, fixtures};
-use secrecy::SecretString;
 use std::sync::Arc;
-use tokio::{runtime, task::spawn_blocking, time::Instant};
+use tokio::time::Instant;
 
-const SESSIONS: i64 = 100_000;
+const SESSIONS: usize = 100_000;
 const MESSAGES: usize = 10_000;
+/// How many sessions a user has.
+const OF_EACH_USER: i64 = 100;
 const AGENTS: i64 = 10;
 const ROUNDS: usize = 20;
-const TEXT: &str = "A message of the usual length for a chat: two sentences, no more. It is stored, and counted, one hundred bytes.";
 
 const fn in_50_ms(what: &'static str, comment: &'static str) -> Measure {
     Measure { what, unit: Unit::Ms, lite: Target::AtMost(50.0), standard: Target::AtMost(50.0), comment }
@@ -41,39 +40,24 @@ static OLDEST: Measure = in_50_ms("history, first page of 10,000 messages", "2,0
 ///
 /// # Errors
 /// If the store fails.
-pub async fn measure(table: &mut Table, edition: Edition) -> Result<()> {
-    let dir = tempfile::tempdir().context("a temporary directory")?;
-    let database = match edition {
-        Edition::Lite => None,
-        Edition::Standard => Some(Scratch::create().await),
-    };
-    let (path, dsn) = (dir.path().join("goclaw.db"), database.as_ref().map(|database| SecretString::from(database.dsn())));
-    let taken = spawn_blocking(move || {
-        runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-            let stores = match dsn {
-                None => goclaw_sqlite::open(SqliteOptions { path, readers: 4 }).await?,
-                Some(dsn) => goclaw_postgres::open(PostgresOptions { dsn, max_connections: 20, migrate: true, fallback_limiter: None }).await?.stores,
-            };
-            let taken = lists(&stores).await;
-            stores.database.close().await;
-            taken
-        })
-    });
-    for (measure, taken) in taken.await?? {
+pub async fn measure(table: &mut Table, edition: Edition, effort: Effort) -> Result<()> {
+    let measured = with_stores(edition, async move |stores| lists(stores, effort).await).await?;
+    for (measure, taken) in measured {
         table.put(measure, edition, taken.percentile(0.5), format!("{:.2} ms", taken.percentile(1.0)));
     }
     Ok(())
 }
 
-async fn lists(stores: &Stores) -> Result<Vec<(&'static Measure, Samples)>> {
-    fill(stores).await?;
+async fn lists(stores: &Stores, effort: Effort) -> Result<Vec<(&'static Measure, Samples)>> {
+    let count = i64::try_from(effort.count(SESSIONS))?;
+    fill(stores, count).await?;
     let sessions = &stores.sessions;
     let all = SessionFilter { limit: 20, ..SessionFilter::default() };
     let pages = [
         (&FIRST, all.clone()),
-        (&DEEP, SessionFilter { offset: SESSIONS - 20, ..all.clone() }),
-        (&OF_AGENT, SessionFilter { agent_key: Some("a3".into()), offset: 5_000, ..all.clone() }),
-        (&OF_CHANNEL, SessionFilter { channel: Some("ws".into()), offset: 5_000, ..all.clone() }),
+        (&DEEP, SessionFilter { offset: count - 20, ..all.clone() }),
+        (&OF_AGENT, SessionFilter { agent_key: Some("a3".into()), offset: count / 20, ..all.clone() }),
+        (&OF_CHANNEL, SessionFilter { channel: Some("ws".into()), offset: count / 20, ..all.clone() }),
         (&OF_USER, SessionFilter { user_id: Some("user7".into()), ..all }),
     ];
     let mut measured = Vec::new();
@@ -98,7 +82,7 @@ async fn lists(stores: &Stores) -> Result<Vec<(&'static Measure, Samples)>> {
 
 const LONG: &str = "agent:a0:cli:direct:long";
 
-async fn fill(stores: &Stores) -> Result<()> {
+async fn fill(stores: &Stores, count: i64) -> Result<()> {
     let mut agents = Vec::new();
     for n in 0..AGENTS {
         let agent = fixtures::agent(TenantId::MASTER, &format!("a{n}"));
@@ -110,11 +94,15 @@ async fn fill(stores: &Stores) -> Result<()> {
         let place = usize::try_from(n).unwrap_or_default();
         let channel = channels[place % channels.len()];
         let key = format!("agent:a{}:{channel}:direct:{n}", n % AGENTS);
-        let new = NewSession { user_id: format!("user{}", n % 1_000), channel: channel.into(), ..fixtures::new_session(agents[place % agents.len()], &key) };
+        let new = NewSession {
+            user_id: format!("user{}", n % (count / OF_EACH_USER)),
+            channel: channel.into(),
+            ..fixtures::new_session(agents[place % agents.len()], &key)
+        };
         let sessions: Arc<dyn SessionStore> = stores.sessions.clone();
-        async move { sessions.open(TenantId::MASTER, &new, fixtures::at(n * 7919 % SESSIONS)).await.map(drop) }
+        async move { sessions.open(TenantId::MASTER, &new, fixtures::at(n * 7919 % count)).await.map(drop) }
     };
-    stream::iter((0..SESSIONS).map(open)).buffer_unordered(64).try_collect::<()>().await?;
+    stream::iter((0..count).map(open)).buffer_unordered(64).try_collect::<()>().await?;
     let long = fixtures::new_session(agents[0], LONG);
     stores.sessions.open(TenantId::MASTER, &long, fixtures::at(0)).await?;
     let messages: Vec<_> = (0..MESSAGES).map(|_| fixtures::said(TEXT)).collect();

@@ -3,7 +3,14 @@
 
 use crate::{upstream::micros, wire::Wire};
 use anyhow::{Context, Result, bail};
-use std::{sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
@@ -75,7 +82,7 @@ pub struct Load {
     pub latencies: Samples,
     /// How long was asked, in seconds.
     pub seconds: f64,
-    /// Answers that were not 200, and connections that broke.
+    /// Answers that were no success, and connections that broke.
     pub failures: Failures,
 }
 
@@ -83,6 +90,11 @@ impl Load {
     /// Answers per second.
     pub fn rate(&self) -> f64 {
         if self.seconds > 0.0 { self.latencies.len() as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// The median and the 99th percentile, as they stand behind a rate.
+    pub fn percentiles(&self) -> String {
+        format!("{:.2} / {:.2} ms", self.latencies.percentile(0.5), self.latencies.percentile(0.99))
     }
 
     /// Adds another round of the same.
@@ -93,16 +105,34 @@ impl Load {
     }
 }
 
+/// What stands in a request for a number of eight digits that differs each time it is asked.
+pub const NUMBER: &str = "########";
+
 /// Where a load goes, and what it asks.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The port that is asked.
-    pub port: u16,
-    /// The request, complete.
-    pub bytes: Arc<[u8]>,
+    port: u16,
+    bytes: Arc<[u8]>,
+    /// Where [`NUMBER`] stands, and the next one.
+    number: Option<(usize, Arc<AtomicU64>)>,
 }
 
 impl Question {
+    /// A complete request to a port of this machine.
+    pub fn new(port: u16, bytes: Vec<u8>) -> Self {
+        let at = bytes.windows(NUMBER.len()).position(|window| window == NUMBER.as_bytes());
+        Self { port, bytes: bytes.into(), number: at.map(|at| (at, Arc::default())) }
+    }
+
+    /// The request as it is asked the next time.
+    fn next(&self) -> Cow<'_, [u8]> {
+        let Some((at, number)) = &self.number else { return Cow::Borrowed(&self.bytes) };
+        let mut bytes = self.bytes.to_vec();
+        let number = format!("{:08}", number.fetch_add(1, Ordering::Relaxed));
+        bytes[*at..at + NUMBER.len()].copy_from_slice(&number.as_bytes()[..NUMBER.len()]);
+        Cow::Owned(bytes)
+    }
+
     /// Asks once, on a connection of its own, and answers with status and body.
     ///
     /// # Errors
@@ -110,7 +140,7 @@ impl Question {
     pub async fn ask(&self) -> Result<(u16, Vec<u8>)> {
         let exchange = async {
             let mut wire = Wire::connect(self.port).await?;
-            wire.send(&self.bytes).await?;
+            wire.send(&self.next()).await?;
             let head = wire.head().await?;
             let body = wire.body(head).await?;
             anyhow::Ok((head.status, body))
@@ -118,17 +148,21 @@ impl Question {
         timeout(GRACE, exchange).await.context("no answer in time")?
     }
 
-    /// Asks once and takes nothing but 200 with a text that holds `expected`.
+    /// Asks once and takes nothing but success with a text that holds `expected`.
     ///
     /// # Errors
     /// If something else is answered.
     pub async fn probe(&self, expected: &str) -> Result<Vec<u8>> {
         let (status, body) = self.ask().await?;
-        if status != 200 || !crate::wire::contains(&body, expected.as_bytes()) {
-            bail!("expected 200 with {expected:?}, got {status}: {}", String::from_utf8_lossy(&body).chars().take(300).collect::<String>());
+        if !is_success(status) || !(expected.is_empty() || crate::wire::contains(&body, expected.as_bytes())) {
+            bail!("expected success with {expected:?}, got {status}: {}", String::from_utf8_lossy(&body).chars().take(300).collect::<String>());
         }
         Ok(body)
     }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
 }
 
 /// Keeps `connections` busy: each asks again as soon as it is answered. What is asked during `warm_up` does not count.
@@ -136,11 +170,26 @@ impl Question {
 /// # Errors
 /// If it does not end in time.
 pub async fn saturate(question: &Question, connections: usize, warm_up: Duration, window: Duration) -> Result<Load> {
-    let from = Instant::now() + warm_up;
+    spread(question, connections, Duration::ZERO, warm_up, window).await
+}
+
+/// The same, with connections that do not begin all at once but one after the other within `step`: callers that wait for the same
+/// model would otherwise ask in step for ever, which no callers do.
+///
+/// # Errors
+/// If it does not end in time.
+pub async fn spread(question: &Question, connections: usize, step: Duration, warm_up: Duration, window: Duration) -> Result<Load> {
+    let start = Instant::now();
+    let from = start + warm_up;
     let until = from + window;
     let mut tasks = JoinSet::new();
-    for _ in 0..connections {
-        tasks.spawn(repeat(question.clone(), from, until));
+    for number in 0..connections {
+        let begin = start + step.mul_f64(number as f64 / connections as f64);
+        let question = question.clone();
+        tasks.spawn(async move {
+            sleep_until(begin).await;
+            repeat(question, from, until).await
+        });
     }
     let outcomes = timeout(warm_up + window + GRACE, tasks.join_all()).await.context("the answers stopped coming")?;
     let mut failures = Failures::default();
@@ -167,9 +216,9 @@ async fn repeat(question: Question, from: Instant, until: Instant) -> (Vec<f64>,
             if started >= until {
                 break;
             }
-            match exchange(&mut wire, &question.bytes).await {
-                Ok(200) if started >= from => latencies.push(started.elapsed().as_secs_f64() * 1e3),
-                Ok(200) => {}
+            match exchange(&mut wire, &question.next()).await {
+                Ok(status) if is_success(status) && started >= from => latencies.push(started.elapsed().as_secs_f64() * 1e3),
+                Ok(status) if is_success(status) => {}
                 Ok(status) => {
                     failures.note(format!("status {status}"));
                     break;
@@ -246,7 +295,7 @@ pub async fn listen(question: &Question, plan: Plan) -> Result<Heard> {
 
 async fn follow(question: &Question, chunks: u32, delays: &mut Vec<f64>) -> Result<()> {
     let mut wire = Wire::connect(question.port).await.context("connecting")?;
-    wire.send(&question.bytes).await?;
+    wire.send(&question.next()).await?;
     let head = wire.head().await?;
     if head.status != 200 {
         bail!("status {}", head.status);

@@ -1,9 +1,25 @@
 //! What the figures were taken on.
 
+use anyhow::{Context, Result};
 use chrono::{DateTime, SecondsFormat, Utc};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::{fmt, fs, thread::available_parallelism, time::SystemTime};
 use tokio_postgres::NoTls;
+
+/// Lets this process and its children open as many files as the system allows them.
+///
+/// # Errors
+/// If the system refuses.
+pub fn raise_file_limit() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files")?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("the limit of open files")
+}
+
+/// How many files this process may open.
+pub fn file_limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(limit, _)| limit)
+}
 
 /// The machine, and the PostgreSQL server if there is one.
 #[derive(Debug, Clone)]
@@ -29,7 +45,7 @@ impl Postgres {
     ///
     /// # Errors
     /// If it does not answer.
-    pub async fn ask(dsn: &str) -> anyhow::Result<Self> {
+    pub async fn ask(dsn: &str) -> Result<Self> {
         let (client, connection) = tokio_postgres::connect(dsn, NoTls).await?;
         let driver = tokio::spawn(connection);
         let row = client.query_one("select current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit')", &[]).await?;

@@ -1,15 +1,20 @@
 //! Measures the shipped binary on both editions and prints a table. BENCH.md says how, and holds dated results.
 
-mod appends;
+mod abort;
 mod bare;
 mod chat;
 mod gateway;
 mod lists;
 mod load;
 mod machine;
+mod options;
+mod plot;
 mod requests;
+mod runs;
+mod soak;
 mod sockets;
 mod startup;
+mod store;
 mod table;
 mod upstream;
 mod usage;
@@ -17,8 +22,10 @@ mod wire;
 
 use anyhow::{Context, Result, bail};
 use chat::Asking;
+use gateway::Site;
 use goclaw_tests::{Edition, database::POSTGRES_VARIABLE};
 use machine::{Machine, Postgres};
+use options::{Effort, Options, Section, USAGE};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -27,29 +34,18 @@ use table::Table;
 use tokio::signal::unix::{SignalKind, signal};
 use upstream::Upstream;
 
-const USAGE: &str = "usage: bench [--json]
-
-Measures target/release/goclaw on the lite edition and, if GOCLAW_TEST_POSTGRES_DSN names a PostgreSQL server, on the
-standard edition. GOCLAW_TEST_BINARY names another binary. Ends with 1 if something could not be measured; a missed
-target is only marked.
-
-  --json    print JSON instead of a table";
-
 fn main() -> ExitCode {
-    let mut json = false;
-    for argument in std::env::args().skip(1) {
-        match argument.as_str() {
-            "--json" => json = true,
-            "--help" | "-h" => {
-                println!("{USAGE}");
-                return ExitCode::SUCCESS;
-            }
-            other => {
-                eprintln!("bench: unknown argument {other}\n{USAGE}");
-                return ExitCode::from(2);
-            }
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
         }
-    }
+        Err(wrong) => {
+            eprintln!("bench: {wrong}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
     // The load comes from this one thread, so that it leaves as much of the machine as it can to what is measured.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -58,9 +54,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(until_interrupted()) {
+    match runtime.block_on(until_interrupted(&options)) {
         Ok(table) => {
-            if json {
+            if options.json {
                 println!("{:#}", table.to_json());
             } else {
                 println!("{}", table.to_text());
@@ -75,102 +71,118 @@ fn main() -> ExitCode {
 }
 
 /// Measures everything. A signal ends it in an orderly way: dropping what runs takes the children and databases with it.
-async fn until_interrupted() -> Result<Table> {
+async fn until_interrupted(options: &Options) -> Result<Table> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
-        table = run() => table,
+        table = run(options) => table,
         _ = terminate.recv() => bail!("terminated"),
         _ = interrupt.recv() => bail!("interrupted"),
     }
 }
 
-async fn run() -> Result<Table> {
+async fn run(options: &Options) -> Result<Table> {
     let binary = binary()?;
+    machine::raise_file_limit()?;
     let postgres = match variable(POSTGRES_VARIABLE) {
-        Some(dsn) => Some(Postgres::ask(&dsn).await.context("the PostgreSQL server")?),
-        None => None,
+        Some(dsn) if options.covers(Edition::Standard) => Some(Postgres::ask(&dsn).await.context("the PostgreSQL server")?),
+        _ => None,
     };
-    let warning = postgres.as_ref().map_or("", Postgres::durability_note);
-    let upstream = Upstream::start()?;
     let mut editions = vec![(Edition::Lite, "")];
-    if postgres.is_some() {
-        editions.push((Edition::Standard, warning));
+    if let Some(postgres) = &postgres {
+        editions.push((Edition::Standard, postgres.durability_note()));
     }
-    let mut table = Table::new(Machine::here(postgres));
+    editions.retain(|(edition, _)| options.covers(*edition));
+    let upstream = Upstream::start()?;
+    let mut table = Table::new(Machine::here(postgres), options.effort == Effort::Quick);
     for (edition, warning) in editions {
-        if let Err(error) = gateway_of(&mut table, &binary, edition, &upstream).await {
-            table.fail(edition, "start", &error);
+        let mut bench = Bench { table: &mut table, options, binary: &binary, edition, upstream: &upstream };
+        if let Err(error) = bench.gateways().await {
+            bench.table.fail(edition, "gateway", &error);
         }
-        progress(edition, "message appends");
-        if let Err(error) = appends::measure(&mut table, edition, warning).await {
-            table.fail(edition, "message appends", &error);
-        }
-        progress(edition, "lists");
-        if let Err(error) = lists::measure(&mut table, edition).await {
-            table.fail(edition, "lists", &error);
-        }
-        progress(edition, "usage");
-        if let Err(error) = usage::measure(&mut table, edition).await {
-            table.fail(edition, "usage", &error);
-        }
+        let effort = options.effort;
+        bench.section(Section::Store, async |table| store::measure(table, edition, effort, warning).await).await;
+        bench.section(Section::Lists, async |table| lists::measure(table, edition, effort).await).await;
+        bench.section(Section::Usage, async |table| usage::measure(table, edition).await).await;
     }
     Ok(table)
 }
 
-/// Measures all that needs a running gateway. What fails leaves its place empty; only without a gateway there is nothing.
-async fn gateway_of(table: &mut Table, binary: &Path, edition: Edition, upstream: &Upstream) -> Result<()> {
-    progress(edition, "start");
-    let site = startup::starts(table, binary, edition, &upstream.base()).await?;
-    let key = site.add_key().await;
-    let gateway = site.launch()?;
-    startup::idle(table, edition, &gateway).await?;
-    requests::add_agents(&gateway, &key).await?;
-
-    progress(edition, "requests");
-    if let Err(error) = requests::measure(table, edition, &gateway, &key, site.dsn()).await {
-        table.fail(edition, "requests", &error);
-    }
-    let asking = Asking { edition, upstream, key: &key };
-    progress(edition, "chat");
-    if let Err(error) = asking.whole(table, &gateway).await {
-        table.fail(edition, "chat", &error);
-    }
-    progress(edition, "200 streams");
-    if let Err(error) = asking.streams(table, &gateway).await {
-        table.fail(edition, "200 streams", &error);
-    }
-    startup::loaded(table, edition, &gateway).await?;
-    gateway.stop()?;
-    progress(edition, "2,000 sockets");
-    let gateway = site.launch()?;
-    if let Err(error) = sockets::measure(table, edition, &gateway, &key).await {
-        table.fail(edition, "2,000 sockets", &error);
-    }
-    gateway.stop()?;
-    progress(edition, "1,000 streams");
-    if let Err(error) = asking.crowd(table, &site).await {
-        table.fail(edition, "1,000 streams", &error);
-    }
-    Ok(())
+/// One edition that is measured.
+struct Bench<'a> {
+    table: &'a mut Table,
+    options: &'a Options,
+    binary: &'a Path,
+    edition: Edition,
+    upstream: &'a Upstream,
 }
 
-fn progress(edition: Edition, what: &str) {
-    eprintln!("bench: {}: {what}", edition.name());
+impl Bench<'_> {
+    /// Measures a section, if it is asked for. What fails leaves its place empty.
+    async fn section(&mut self, section: Section, measure: impl AsyncFnOnce(&mut Table) -> Result<()>) {
+        if !self.options.wants(section) {
+            return;
+        }
+        eprintln!("bench: {}: {}", self.edition.name(), section.name());
+        if let Err(error) = measure(self.table).await {
+            self.table.fail(self.edition, section.name(), &error);
+        }
+    }
+
+    /// Measures all that needs a running gateway; without one there is nothing.
+    async fn gateways(&mut self) -> Result<()> {
+        use Section::{Abort, Chat, Create, Crowd, Memory, Requests, Runs, Soak, Sockets, Start, Streams};
+        if ![Start, Requests, Create, Chat, Streams, Memory, Sockets, Crowd, Runs, Abort, Soak].into_iter().any(|section| self.options.wants(section)) {
+            return Ok(());
+        }
+        let (edition, effort, upstream, binary, base) = (self.edition, self.options.effort, self.upstream, self.binary, self.upstream.base());
+        let site = Site::new(binary, edition, &base).await?;
+        site.launch()?.stop()?;
+        let key = site.add_key().await;
+        self.section(Start, async |table| startup::starts(table, effort, binary, edition, &base).await).await;
+
+        let gateway = site.launch()?;
+        self.section(Start, async |table| startup::idle(table, edition, &gateway).await).await;
+        requests::add_agents(&gateway, &key).await?;
+        let asking = Asking { edition, effort, upstream, key: &key };
+        self.section(Requests, async |table| requests::measure(table, effort, edition, &gateway, &key, site.dsn()).await).await;
+        self.section(Chat, async |table| asking.whole(table, &gateway).await).await;
+        self.section(Streams, async |table| asking.streams(table, &gateway).await).await;
+        self.section(Memory, async |table| startup::loaded(table, edition, &gateway).await).await;
+        gateway.stop()?;
+
+        // Each of these has a process of its own, so that what the others left in memory does not count.
+        self.section(Create, async |table| requests::creates(table, effort, edition, &Site::new(binary, edition, &base).await?).await).await;
+        self.section(Sockets, async |table| sockets::measure(table, effort, edition, &site, &key).await).await;
+        self.section(Crowd, async |table| asking.crowd(table, &site).await).await;
+        self.section(Runs, async |table| runs::measure(table, &asking, &site).await).await;
+        self.section(Abort, async |table| abort::measure(table, &asking, &site).await).await;
+        let (minutes, plots) = (self.options.soak, plots(self.options)?);
+        self.section(Soak, async |table| soak::measure(table, &asking, &site, minutes, &plots).await).await;
+        Ok(())
+    }
 }
 
 /// The binary that is measured: the one that is named, else the release build.
 fn binary() -> Result<PathBuf> {
     let path = match variable("GOCLAW_TEST_BINARY") {
         Some(path) => PathBuf::from(path),
-        None => {
-            let own = std::env::current_exe().context("the benchmark's own path")?;
-            own.ancestors().nth(2).context("the target directory")?.join("release/goclaw")
-        }
+        None => target()?.join("release/goclaw"),
     };
     if !path.exists() {
         bail!("{} does not exist: run `cargo build --release -p goclaw` first, or set GOCLAW_TEST_BINARY", path.display());
     }
     Ok(path)
+}
+
+/// Where plots go.
+fn plots(options: &Options) -> Result<PathBuf> {
+    options.plots.clone().map_or_else(|| Ok(target()?.join("bench")), Ok)
+}
+
+/// The directory that cargo builds into.
+fn target() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("the benchmark's own path")?;
+    Ok(own.ancestors().nth(2).context("the target directory")?.to_owned())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the benchmark has no configuration loader")]

@@ -2,8 +2,9 @@
 
 use crate::{
     bare::Bare,
-    gateway::{Gateway, USER},
-    load::{Load, Question, saturate},
+    gateway::{Gateway, Site, USER},
+    load::{Load, NUMBER, Question, saturate},
+    options::Effort,
     table::{Measure, Table, Target, Unit},
     wire::request,
 };
@@ -34,6 +35,14 @@ const fn rate(what: &'static str, comment: &'static str) -> Measure {
     Measure { what, unit: Unit::PerSecond, lite: Target::Open, standard: Target::Open, comment }
 }
 
+const fn share(what: &'static str) -> Measure {
+    Measure { what, unit: Unit::Percent, lite: Target::Open, standard: Target::Open, comment: "ratio of the two rates" }
+}
+
+const fn errors(what: &'static str, comment: &'static str) -> Measure {
+    Measure { what, unit: Unit::Count, lite: Target::AtMost(0.0), standard: Target::AtMost(0.0), comment }
+}
+
 static HEALTH: Path = Path {
     path: "/health",
     rate: rate("GET /health", "64 keep-alive connections, p50 / p99"),
@@ -58,6 +67,19 @@ static AGENT_LIST: Path = Path {
         comment: "ratio of the two rates",
     },
 };
+static ONE_AGENT: Path = Path {
+    path: "/v1/agents/bench-0",
+    rate: rate("GET /v1/agents/{key}", "API key; 64 keep-alive connections, p50 / p99"),
+    bare: rate("GET /v1/agents/{key}, bare actix", "the same bytes, in the same run"),
+    share: share("GET /v1/agents/{key}, of bare actix"),
+};
+static CREATE: Path = Path {
+    path: "/v1/agents",
+    rate: rate("POST /v1/agents", "a new agent each, with its files, durable; 64 keep-alive connections, p50 / p99"),
+    bare: rate("POST /v1/agents, bare actix", "the same bytes both ways, in the same run; nothing is stored"),
+    share: share("POST /v1/agents, of bare actix"),
+};
+static CREATE_ERRORS: Measure = errors("POST, errors", "anything but 201");
 static PGBENCH: Measure = rate("pgbench -S", "prepared statements, 16 clients, the same server");
 static OF_PGBENCH: Measure = Measure {
     what: "GET /v1/agents, of pgbench -S",
@@ -66,8 +88,7 @@ static OF_PGBENCH: Measure = Measure {
     standard: Target::AtLeast(50.0),
     comment: "ratio of the two rates",
 };
-static ERRORS: Measure =
-    Measure { what: "GET, errors", unit: Unit::Count, lite: Target::AtMost(0.0), standard: Target::AtMost(0.0), comment: "anything but 200" };
+static ERRORS: Measure = errors("GET, errors", "anything but 200");
 
 /// Makes the agents that are listed; the first one is who chats are with.
 ///
@@ -75,9 +96,7 @@ static ERRORS: Measure =
 /// If the gateway refuses one.
 pub async fn add_agents(gateway: &Gateway, key: &str) -> Result<()> {
     for number in 0..AGENTS {
-        let body = json!({"agent_key": format!("bench-{number}"), "display_name": format!("Bench {number}"), "provider": "openai", "model": "stub"});
-        let bytes = request("POST", "/v1/agents", &headers(&bearer(key)), &body.to_string()).into();
-        let (status, answer) = Question { port: gateway.port, bytes }.ask().await?;
+        let (status, answer) = new_agent(gateway.port, key, &format!("bench-{number}")).ask().await?;
         if status != 201 {
             bail!("POST /v1/agents: {status}: {}", String::from_utf8_lossy(&answer));
         }
@@ -85,39 +104,56 @@ pub async fn add_agents(gateway: &Gateway, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// Measures the rates of small requests.
+/// The request for a new agent.
+pub fn new_agent(port: u16, key: &str, name: &str) -> Question {
+    let body = json!({"agent_key": name, "display_name": "Bench", "provider": "openai", "model": "stub"});
+    Question::new(port, request("POST", CREATE.path, &headers(&bearer(key)), &body.to_string()))
+}
+
+/// Measures the rate of creating, on a site of its own.
 ///
 /// # Errors
 /// If an answer is not what it should be, or does not come.
-pub async fn measure(table: &mut Table, edition: Edition, gateway: &Gateway, key: &str, dsn: Option<&str>) -> Result<()> {
+pub async fn creates(table: &mut Table, effort: Effort, edition: Edition, site: &Site) -> Result<()> {
+    site.launch()?.stop()?;
+    let key = site.add_key().await;
+    let gateway = site.launch()?;
+    let first = new_agent(gateway.port, &key, "first").probe("\"id\"").await?;
+    let bare = Bare::start(vec![(CREATE.path, serde_json::from_slice(&first)?)])?;
+    let name = format!("made-{NUMBER}");
+    let failures = compare(table, effort, edition, &CREATE, &new_agent(gateway.port, &key, &name), &new_agent(bare.port(), &key, &name)).await?.failures;
+    table.put(&CREATE_ERRORS, edition, failures.count as f64, failures.first.unwrap_or_default());
+    gateway.stop()
+}
+
+/// Measures the rates of small requests that read.
+///
+/// # Errors
+/// If an answer is not what it should be, or does not come.
+pub async fn measure(table: &mut Table, effort: Effort, edition: Edition, gateway: &Gateway, key: &str, dsn: Option<&str>) -> Result<()> {
     let bearer = bearer(key);
-    let question = |port, path: &str| Question { port, bytes: request("GET", path, &headers(&bearer), "").into() };
+    let question = |port, path: &str| Question::new(port, request("GET", path, &headers(&bearer), ""));
     let health = question(gateway.port, HEALTH.path).probe("\"ok\"").await?;
     let agents = question(gateway.port, AGENT_LIST.path).probe("bench-9").await?;
-    let bare = Bare::start(vec![(HEALTH.path, serde_json::from_slice(&health)?), (AGENT_LIST.path, serde_json::from_slice(&agents)?)])?;
+    let agent = question(gateway.port, ONE_AGENT.path).probe("bench-0").await?;
+    let documents = [(HEALTH.path, health), (AGENT_LIST.path, agents), (ONE_AGENT.path, agent)];
+    let documents = documents.map(|(path, document)| serde_json::from_slice(&document).map(|document| (path, document)));
+    let bare = Bare::start(documents.into_iter().collect::<Result<_, _>>()?)?;
 
     let mut errors = crate::load::Failures::default();
     let mut list_rate = 0.0;
-    for measured in [&HEALTH, &AGENT_LIST] {
-        let (mut ours, mut theirs) = (Load::default(), Load::default());
-        for _ in 0..ROUNDS {
-            theirs.add(saturate(&question(bare.port(), measured.path), CONNECTIONS, WARM_UP, WINDOW).await?);
-            ours.add(saturate(&question(gateway.port, measured.path), CONNECTIONS, WARM_UP, WINDOW).await?);
+    for measured in [&HEALTH, &AGENT_LIST, &ONE_AGENT] {
+        let ours = compare(table, effort, edition, measured, &question(gateway.port, measured.path), &question(bare.port(), measured.path)).await?;
+        if measured.path == AGENT_LIST.path {
+            list_rate = ours.rate();
         }
-        if theirs.failures.count > 0 {
-            bail!("the bare server fails: {}", theirs.failures.first.unwrap_or_default());
-        }
-        table.put(&measured.rate, edition, ours.rate(), spread(&ours));
-        table.put(&measured.bare, edition, theirs.rate(), spread(&theirs));
-        table.put(&measured.share, edition, ours.rate() / theirs.rate() * 100.0, "");
-        list_rate = ours.rate();
         errors.add(ours.failures);
     }
     drop(bare);
     table.put(&ERRORS, edition, errors.count as f64, errors.first.unwrap_or_default());
 
     if let Some(dsn) = dsn
-        && let Some(tps) = pgbench(dsn).await?
+        && let Some(tps) = pgbench(dsn, effort).await?
     {
         table.put(&PGBENCH, edition, tps, "");
         table.put(&OF_PGBENCH, edition, list_rate / tps * 100.0, "");
@@ -135,12 +171,24 @@ pub fn headers(bearer: &str) -> [(&str, &str); 2] {
     [("Authorization", bearer), ("X-GoClaw-User-Id", USER)]
 }
 
-fn spread(load: &Load) -> String {
-    format!("{:.2} / {:.2} ms", load.latencies.percentile(0.5), load.latencies.percentile(0.99))
+/// Measures one path on the gateway and on the bare server, and answers with what came of the gateway's.
+async fn compare(table: &mut Table, effort: Effort, edition: Edition, measured: &'static Path, ours: &Question, theirs: &Question) -> Result<Load> {
+    let (mut gateway, mut bare) = (Load::default(), Load::default());
+    for _ in 0..ROUNDS {
+        bare.add(saturate(theirs, CONNECTIONS, effort.time(WARM_UP), effort.time(WINDOW)).await?);
+        gateway.add(saturate(ours, CONNECTIONS, effort.time(WARM_UP), effort.time(WINDOW)).await?);
+    }
+    if bare.failures.count > 0 {
+        bail!("the bare server fails: {}", bare.failures.first.unwrap_or_default());
+    }
+    table.put(&measured.rate, edition, gateway.rate(), gateway.percentiles());
+    table.put(&measured.bare, edition, bare.rate(), bare.percentiles());
+    table.put(&measured.share, edition, gateway.rate() / bare.rate() * 100.0, "");
+    Ok(gateway)
 }
 
 /// Selects per second by primary key, as PostgreSQL's own benchmark counts them; `None` if it is not installed.
-async fn pgbench(dsn: &str) -> Result<Option<f64>> {
+async fn pgbench(dsn: &str, effort: Effort) -> Result<Option<f64>> {
     let url = Url::parse(dsn).context("the DSN is no URL")?;
     let run = async |arguments: &[&str]| {
         let mut command = Command::new("pgbench");
@@ -158,7 +206,11 @@ async fn pgbench(dsn: &str) -> Result<Option<f64>> {
         eprintln!("bench: pgbench is not on the PATH");
         return Ok(None);
     }
-    let Some(output) = run(&["--select-only", "--protocol=prepared", "--client=16", "--jobs=1", "--time=5"]).await? else { return Ok(None) };
+    let Some(output) =
+        run(&["--select-only", "--protocol=prepared", "--client=16", "--jobs=1", &format!("--time={}", if effort == Effort::Full { 5 } else { 1 })]).await?
+    else {
+        return Ok(None);
+    };
     let text = String::from_utf8_lossy(&output.stdout);
     let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next()?.parse().ok());
     tps.map(Some).with_context(|| format!("pgbench: {text}{}", String::from_utf8_lossy(&output.stderr)))

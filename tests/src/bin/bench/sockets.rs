@@ -1,8 +1,10 @@
 //! Many idle WebSockets, and a steady trickle of calls on them.
 
 use crate::{
-    gateway::{Gateway, USER, resident},
+    gateway::{Site, USER, resident},
     load::{Failures, Samples},
+    machine::file_limit,
+    options::Effort,
     table::{Measure, Table, Target, Unit},
 };
 use anyhow::{Context, Result, bail};
@@ -18,7 +20,8 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-const SOCKETS: usize = 2_000;
+/// What a process has open besides its sockets, generously.
+const SPARE_FILES: u64 = 200;
 /// How many are opened at once.
 const OPENING: usize = 50;
 /// Calls per second, on one socket after the other.
@@ -29,49 +32,74 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is called, in turn.
 const CALLS: [&str; 4] = ["agents.list", "sessions.list", "status", "health"];
 
-static MEMORY: Measure = Measure {
-    what: "memory per idle socket",
-    unit: Unit::Kb,
-    lite: Target::AtMost(20.0),
-    standard: Target::AtMost(20.0),
-    comment: "(RSS with 2,000 authenticated sockets − before) / 2,000",
-};
-static P50: Measure = Measure {
-    what: "2,000 sockets: a call, p50",
-    unit: Unit::Ms,
-    lite: Target::Open,
-    standard: Target::Open,
-    comment: "200 calls/s: agents.list, sessions.list, status, health in turn, each on the next socket",
-};
-static P99: Measure =
-    Measure { what: "2,000 sockets: a call, p99", unit: Unit::Ms, lite: Target::AtMost(50.0), standard: Target::AtMost(50.0), comment: "the same" };
-static LOST: Measure = Measure {
-    what: "2,000 sockets: lost or failed",
-    unit: Unit::Count,
-    lite: Target::AtMost(0.0),
-    standard: Target::AtMost(0.0),
-    comment: "answers that did not come or were errors, and sockets that closed",
-};
+/// What is measured of a number of sockets.
+struct Crowd {
+    sockets: usize,
+    memory: Measure,
+    p50: Measure,
+    p99: Measure,
+    lost: Measure,
+}
+
+const CALLED: &str = "200 calls/s: agents.list, sessions.list, status, health in turn, each on the next socket";
+const LOST: &str = "answers that did not come or were errors, and sockets that closed";
+
+const fn at_most(what: &'static str, unit: Unit, limit: f64, comment: &'static str) -> Measure {
+    Measure { what, unit, lite: Target::AtMost(limit), standard: Target::AtMost(limit), comment }
+}
+
+const fn reported(what: &'static str, comment: &'static str) -> Measure {
+    Measure { what, unit: Unit::Ms, lite: Target::Open, standard: Target::Open, comment }
+}
+
+static CROWDS: [Crowd; 2] = [
+    Crowd {
+        sockets: 2_000,
+        memory: at_most("memory per idle socket, of 2,000", Unit::Kb, 20.0, "(RSS with all of them authenticated − before) / 2,000, new process"),
+        p50: reported("2,000 sockets: a call, p50", CALLED),
+        p99: at_most("2,000 sockets: a call, p99", Unit::Ms, 50.0, "the same"),
+        lost: at_most("2,000 sockets: lost or failed", Unit::Count, 0.0, LOST),
+    },
+    Crowd {
+        sockets: 5_000,
+        memory: at_most("memory per idle socket, of 5,000", Unit::Kb, 20.0, "(RSS with all of them authenticated − before) / 5,000, new process"),
+        p50: reported("5,000 sockets: a call, p50", CALLED),
+        p99: reported("5,000 sockets: a call, p99", "the same"),
+        lost: at_most("5,000 sockets: lost or failed", Unit::Count, 0.0, LOST),
+    },
+];
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Opens the sockets, calls on them, and measures both.
+/// Opens sockets, calls on them, and measures both.
 ///
 /// # Errors
-/// If sockets cannot be opened.
-pub async fn measure(table: &mut Table, edition: Edition, gateway: &Gateway, key: &str) -> Result<()> {
+/// If sockets cannot be opened, or the gateway does not start or stop.
+pub async fn measure(table: &mut Table, effort: Effort, edition: Edition, site: &Site, key: &str) -> Result<()> {
+    for crowd in &CROWDS {
+        measure_crowd(table, effort, edition, site, key, crowd).await?;
+    }
+    Ok(())
+}
+
+async fn measure_crowd(table: &mut Table, effort: Effort, edition: Edition, site: &Site, key: &str, crowd: &'static Crowd) -> Result<()> {
+    let count = effort.count(crowd.sockets);
+    if file_limit() < count as u64 + SPARE_FILES {
+        bail!("{count} sockets need a hard limit of open files (ulimit -Hn) of at least {}; here it is {}", count as u64 + SPARE_FILES, file_limit());
+    }
+    let gateway = site.launch()?;
     let before = resident(gateway.pid())?;
     let url = format!("ws://127.0.0.1:{}/ws", gateway.port);
-    let mut opening = stream::iter((0..SOCKETS).map(|_| open(&url, key))).buffer_unordered(OPENING);
-    let mut sockets = Vec::with_capacity(SOCKETS);
+    let mut opening = stream::iter((0..count).map(|_| open(&url, key))).buffer_unordered(OPENING);
+    let mut sockets = Vec::with_capacity(count);
     while let Some(socket) = opening.next().await {
         sockets.push(socket?);
     }
     drop(opening);
-    let memory = (resident(gateway.pid())?.saturating_sub(before)) as f64 / SOCKETS as f64 / 1e3;
-    table.put(&MEMORY, edition, memory, "");
+    let memory = (resident(gateway.pid())?.saturating_sub(before)) as f64 / count as f64 / 1e3;
+    table.put(&crowd.memory, edition, memory, "");
 
-    let (report, mut reports) = mpsc::channel(SOCKETS);
+    let (report, mut reports) = mpsc::channel(count);
     let mut holders = JoinSet::new();
     let callers: Vec<_> = sockets
         .into_iter()
@@ -85,7 +113,7 @@ pub async fn measure(table: &mut Table, edition: Edition, gateway: &Gateway, key
 
     let mut ticks = interval(Duration::from_micros(1_000_000 / RATE));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let end = Instant::now() + WINDOW;
+    let end = Instant::now() + effort.time(WINDOW);
     let (mut asked, mut latencies, mut failures) = (0_usize, Vec::new(), Failures::default());
     while Instant::now() < end {
         // The time that counts is when the call was due, so that a generator that falls behind hides nothing.
@@ -108,10 +136,10 @@ pub async fn measure(table: &mut Table, edition: Edition, gateway: &Gateway, key
         failures.note("no answer");
     }
     let latencies = Samples::new(latencies);
-    table.put(&P50, edition, latencies.percentile(0.5), "");
-    table.put(&P99, edition, latencies.percentile(0.99), format!("{} calls", latencies.len()));
-    table.put(&LOST, edition, failures.count as f64, failures.first.unwrap_or_default());
-    Ok(())
+    table.put(&crowd.p50, edition, latencies.percentile(0.5), "");
+    table.put(&crowd.p99, edition, latencies.percentile(0.99), format!("{} calls", latencies.len()));
+    table.put(&crowd.lost, edition, failures.count as f64, failures.first.unwrap_or_default());
+    gateway.stop()
 }
 
 async fn open(url: &str, key: &str) -> Result<Socket> {

@@ -2,6 +2,7 @@
 
 use crate::{
     gateway::{Gateway, Site, resident},
+    options::Effort,
     table::{Measure, Table, Target, Unit},
 };
 use anyhow::{Context, Result};
@@ -28,17 +29,18 @@ static IDLE: Measure =
 static LOADED: Measure =
     Measure { what: "memory, after load", unit: Unit::Mb, lite: Target::Open, standard: Target::Open, comment: "RSS after requests, chats and 200 streams" };
 
-/// Measures starts with and without data, and answers with the last site, which is not running.
+/// Measures the size of the binary, and starts with and without data.
 ///
 /// # Errors
 /// If the gateway does not start or stop.
-pub async fn starts(table: &mut Table, binary: &Path, edition: Edition, base: &str) -> Result<Site> {
+pub async fn starts(table: &mut Table, effort: Effort, binary: &Path, edition: Edition, base: &str) -> Result<()> {
     let size = fs::metadata(binary).context("the gateway's binary")?.len();
     table.put(&BINARY, edition, megabytes(size), "");
 
+    let runs = if effort == Effort::Full { RUNS } else { 1 };
     let mut site = None;
-    let mut fresh = Vec::with_capacity(RUNS);
-    for _ in 0..RUNS {
+    let mut fresh = Vec::with_capacity(runs);
+    for _ in 0..runs {
         // The one before goes first, so that its removal is not measured.
         drop(site.take());
         let new = Site::new(binary, edition, base).await?;
@@ -46,12 +48,12 @@ pub async fn starts(table: &mut Table, binary: &Path, edition: Edition, base: &s
         site = Some(new);
     }
     let site = site.context("no site")?;
-    let warm = (0..RUNS).map(|_| start_and_stop(&site)).collect::<Result<Vec<_>>>()?;
+    let warm = (0..runs).map(|_| start_and_stop(&site)).collect::<Result<Vec<_>>>()?;
     for (measure, times) in [(&FRESH, fresh), (&WARM, warm)] {
         let (median, note) = summary(times);
         table.put(measure, edition, median, note);
     }
-    Ok(site)
+    Ok(())
 }
 
 /// Measures the memory of a gateway that was just started.

@@ -19,6 +19,8 @@ pub enum Unit {
     PerSecond,
     /// How often.
     Count,
+    /// Thousands of bytes per minute.
+    KbPerMinute,
 }
 
 impl Unit {
@@ -30,6 +32,7 @@ impl Unit {
             Self::Percent => "%",
             Self::PerSecond => "/s",
             Self::Count => "",
+            Self::KbPerMinute => "kB/min",
         }
     }
 
@@ -42,6 +45,7 @@ impl Unit {
             Self::Percent => format!("{value:.0} %"),
             Self::PerSecond => format!("{}/s", grouped(value)),
             Self::Count => grouped(value),
+            Self::KbPerMinute => format!("{value:.1} kB/min"),
         }
     }
 
@@ -85,6 +89,14 @@ impl Target {
             Self::Open => None,
             Self::AtMost(limit) => Some(value <= limit),
             Self::AtLeast(limit) => Some(value >= limit),
+        }
+    }
+
+    /// What was measured, as a multiple of the target. `None` without one, and where it is zero.
+    fn ratio(self, value: f64) -> Option<f64> {
+        match self {
+            Self::Open => None,
+            Self::AtMost(limit) | Self::AtLeast(limit) => (limit != 0.0).then(|| value / limit),
         }
     }
 
@@ -152,14 +164,15 @@ fn column(edition: Edition) -> usize {
 /// All results of one run.
 pub struct Table {
     machine: Machine,
+    quick: bool,
     rows: Vec<Row>,
     failures: Vec<String>,
 }
 
 impl Table {
-    /// An empty table of this machine.
-    pub fn new(machine: Machine) -> Self {
-        Self { machine, rows: Vec::new(), failures: Vec::new() }
+    /// An empty table of this machine; `quick` if its figures are not to be taken for results.
+    pub fn new(machine: Machine, quick: bool) -> Self {
+        Self { machine, quick, rows: Vec::new(), failures: Vec::new() }
     }
 
     /// Enters a figure; `note` stands behind it.
@@ -188,7 +201,7 @@ impl Table {
             let cell = |edition| {
                 row.cell(edition).map(|cell| {
                     let target = row.measure.target(edition);
-                    json!({"value": cell.value, "note": cell.note, "target": target.show(row.measure.unit), "met": target.met(cell.value)})
+                    json!({"value": cell.value, "note": cell.note, "target": target.show(row.measure.unit), "ratio": target.ratio(cell.value), "met": target.met(cell.value)})
                 })
             };
             json!({
@@ -200,12 +213,12 @@ impl Table {
                 "comment": row.measure.comment,
             })
         });
-        json!({"machine": self.machine.to_json(), "rows": rows.collect::<Vec<_>>(), "failures": self.failures})
+        json!({"machine": self.machine.to_json(), "quick": self.quick, "rows": rows.collect::<Vec<_>>(), "failures": self.failures})
     }
 
     /// The table as Markdown that is aligned for a terminal too. A figure that misses its target is marked `**…**`.
     pub fn to_text(&self) -> String {
-        let mut lines = vec![["what", "target", "lite", "standard", "comment"].map(str::to_owned)];
+        let mut lines = vec![["what", "target", "lite", "÷ target", "standard", "÷ target", "comment"].map(str::to_owned)];
         for row in &self.rows {
             let cell = |edition| {
                 row.cell(edition).map_or_else(
@@ -218,11 +231,16 @@ impl Table {
                     },
                 )
             };
-            let comment = row.measure.comment.to_owned();
-            lines.push([row.measure.what.to_owned(), row.measure.show_target(), cell(Edition::Lite), cell(Edition::Standard), comment]);
+            let ratio = |edition| {
+                let ratio = row.cell(edition).and_then(|cell| row.measure.target(edition).ratio(cell.value));
+                ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"))
+            };
+            let [lite, standard] = [Edition::Lite, Edition::Standard];
+            let (what, target, comment) = (row.measure.what.to_owned(), row.measure.show_target(), row.measure.comment.to_owned());
+            lines.push([what, target, cell(lite), ratio(lite), cell(standard), ratio(standard), comment]);
         }
         let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or_default();
-        let widths = [0, 1, 2, 3, 4].map(width);
+        let widths = [0, 1, 2, 3, 4, 5, 6].map(width);
         let mut text = format!("{}\n", self.machine);
         for (number, line) in lines.iter().enumerate() {
             let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
@@ -230,6 +248,9 @@ impl Table {
             if number == 0 {
                 text.push_str(&format!("|{}|\n", widths.map(|width| "-".repeat(width + 2)).join("|")));
             }
+        }
+        if self.quick {
+            text.push_str("\nMeasured with --quick: too little load for any of this to be a result.\n");
         }
         text.push_str("\n**…** misses its target. Where two targets stand, the first is lite's.\n");
         for failure in &self.failures {

@@ -20,6 +20,9 @@ use tokio::{
 /// What the model says when it does not stream.
 pub const TEXT: &str = "Hello from the benchmark.";
 
+/// What somebody says whom the model answers with a call of the tool `exec`; the command follows, up to the next `"` or `\`.
+pub const RUN: &str = "Run this: ";
+
 /// The time since the start of this process, in microseconds, on the clock that streamed chunks are stamped with.
 pub fn micros() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -110,7 +113,9 @@ async fn serve(mut wire: Wire, manner: &Manner) -> io::Result<()> {
             if !delay.is_zero() {
                 time::sleep(delay).await;
             }
-            if contains(&body, br#""stream":true"#) {
+            if let Some(command) = command(&body) {
+                wire.send(&call(command, contains(&body, br#""stream":true"#))).await?;
+            } else if contains(&body, br#""stream":true"#) {
                 let every = Duration::from_micros(manner.every_us.load(Ordering::Relaxed));
                 stream(&mut wire, manner.chunks.load(Ordering::Relaxed), every).await?;
             } else {
@@ -118,6 +123,27 @@ async fn serve(mut wire: Wire, manner: &Manner) -> io::Result<()> {
             }
         }
     }
+}
+
+/// The command that somebody wants to be run, unless it was.
+fn command(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, command) = text.rsplit_once(RUN)?;
+    let command = command.split(['"', '\\']).next()?;
+    (!text.contains(r#""role":"tool""#)).then_some(command)
+}
+
+/// The model's answer that calls the tool `exec`.
+fn call(command: &str, stream: bool) -> Vec<u8> {
+    let arguments = serde_json::json!({ "command": command }).to_string();
+    let call = serde_json::json!({"index": 0, "id": "call_bench", "type": "function", "function": {"name": "exec", "arguments": arguments}});
+    let message = format!(r#"{{"role":"assistant","content":null,"tool_calls":[{call}]}}"#);
+    if stream {
+        let records = [record(&choice(&message, "null")), record(&choice("{}", r#""tool_calls""#)), record("[DONE]")].concat();
+        return format!("{STREAM_HEAD}{records}0\r\n\r\n").into_bytes();
+    }
+    let choice = format!(r#"{{"index":0,"message":{message},"finish_reason":"tool_calls"}}"#);
+    json(&format!(r#"{{"id":"chatcmpl-bench","object":"chat.completion","created":1,"model":"stub","choices":[{choice}],{USAGE}}}"#))
 }
 
 fn json(body: &str) -> Vec<u8> {
