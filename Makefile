@@ -5,7 +5,8 @@ CARGO ?= cargo
 CARGO_FLAGS ?=
 # The build profile of `run` and `run-standard`: dev or release.
 PROFILE ?= dev
-# What comes after `--` on the command line of the gateway, of the tests or of the benchmark.
+CARGO_TARGET_DIR ?= target
+# What comes after `--` on the command line of the gateway, of the tests, of the benchmark or of the torture.
 ARGS ?=
 # How long `soak` lasts on each edition, and `fuzz` for each target.
 MINUTES ?= 60
@@ -23,12 +24,13 @@ RUN_POSTGRES = $(if $(GOCLAW_POSTGRES_DSN),,scripts/with-postgres.sh --data $(PO
 BUILD_PROFILE = $(if $(filter release,$(PROFILE)),--release,--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-standard build test bench soak fuzz crates fmt lint deny openapi docker
+.PHONY: help run run-standard build test bench soak torture fuzz crates fmt lint deny openapi docker
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  make run PROFILE=release, make test ARGS=name_of_a_test, make run ARGS="doctor"'
+	@echo '  make torture ARGS="kill vanish --rounds 20 --edition lite --seed 7 --json"'
 
 run: ## Build the gateway and start it: edition lite, SQLite in ~/.goclaw/data
 	@GOCLAW_EDITION=lite GOCLAW_STORAGE_BACKEND=sqlite $(CARGO) run $(CARGO_FLAGS) $(BUILD_PROFILE) -p goclaw -- $(ARGS)
@@ -77,6 +79,10 @@ crates: ## Report how many crates there are, and what takes how long to compile
 	"$$($(CARGO) tree --locked -p goclaw -e normal --duplicates --depth 0 --prefix none --format '{p}' | sed 's/ (\*)$$//' | grep -v '^$$' | sort -u | sed 's/ .*//' | uniq -d | wc -l) in more than one version"
 	$(CARGO) build $(CARGO_FLAGS) --timings --release -p goclaw --target-dir target/crates
 	@echo 'The times are in target/crates/cargo-timings/cargo-timing.html.'
+
+torture: ## Attack the gateway on both editions: kills, databases, disks, clients, clocks, models (docs/torture.md)
+	$(CARGO) build $(CARGO_FLAGS) --workspace --bins
+	$(BENCH_POSTGRES) $(CARGO_TARGET_DIR)/debug/torture $(ARGS)
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

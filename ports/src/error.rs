@@ -127,6 +127,12 @@ impl Error {
         Self { cause: Some(Arc::from(cause.into())), ..Self::new(ErrorKind::Internal, message::internal("-")) }
     }
 
+    /// The disk is full or cannot be written; that passes when somebody makes room. `cause` is for the log.
+    #[must_use]
+    pub fn no_room(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(ErrorKind::Unavailable, message::no_room()).because(cause)
+    }
+
     /// The same error with a cause for the log.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

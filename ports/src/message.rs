@@ -53,6 +53,7 @@ messages! {
     tenant_closed() = "error-tenant-closed", "this tenant is suspended or archived";
     internal(correlation) = "error-internal", "internal error (reference {correlation})";
     unavailable(what) = "error-unavailable", "{what} is unavailable, try again later";
+    no_room() = "error-no-room", "the gateway's disk is full or cannot be written; nothing was stored";
     timeout(what) = "error-timeout", "{what} took too long";
     invalid_slug(field) = "error-invalid-slug", "{field} must be a valid slug (lowercase letters, numbers, hyphens only)";
     too_long(field, limit) = "error-too-long", "{field} must not be longer than {limit} characters";

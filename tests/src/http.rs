@@ -139,30 +139,40 @@ impl Http {
 
     /// `POST path` with a form that holds text fields and, in `file`, a file of this name.
     pub async fn upload(&self, path: &str, fields: &[(&str, &str)], name: &str, content: &[u8]) -> Reply {
-        const BOUNDARY: &str = "----------------------------form-of-the-tests";
-        let mut body = Vec::with_capacity(content.len() + 1_024);
-        for (field, text) in fields {
-            body.extend_from_slice(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{text}\r\n").as_bytes());
-        }
-        body.extend_from_slice(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n").as_bytes());
-        body.extend_from_slice(content);
-        body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
-        self.send("POST", path, &format!("multipart/form-data; boundary={BOUNDARY}"), body).await
+        let (kind, body) = form(fields, name, content);
+        self.send("POST", path, &kind, body).await
+    }
+
+    /// The same, to a gateway that may go away meanwhile.
+    pub async fn attempt_upload(&self, path: &str, name: &str, content: &[u8]) -> Option<Reply> {
+        let (kind, body) = form(&[], name, content);
+        answered(self.exchange("POST", path, &kind, body).await)
     }
 
     /// Any request. No body is sent if `content_type` is "".
     pub async fn send(&self, method: &str, path: &str, content_type: &str, body: Vec<u8>) -> Reply {
+        let exchange = self.exchange(method, path, content_type, body);
+        within(&format!("the answer to {method} {path}"), exchange).await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
+    }
+
+    /// A request to a gateway that may go away meanwhile, with a JSON body unless it is null; `None` if the connection ends
+    /// before the whole answer is there.
+    ///
+    /// # Panics
+    /// If the gateway neither answers nor ends the connection.
+    pub async fn attempt(&self, method: &str, path: &str, body: &Value) -> Option<Reply> {
+        let (kind, body) = if body.is_null() { ("", Vec::new()) } else { ("application/json", body.to_string().into_bytes()) };
+        answered(self.exchange(method, path, kind, body).await)
+    }
+
+    async fn exchange(&self, method: &str, path: &str, content_type: &str, body: Vec<u8>) -> reqwest::Result<Reply> {
         let mut request = self.request(method, path);
         if !content_type.is_empty() {
             request = request.header("Content-Type", content_type).body(body);
         }
-        let exchange = async {
-            let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
-            let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            let body = response.bytes().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}")).to_vec();
-            Reply { status, headers, body }
-        };
-        within(&format!("the answer to {method} {path}"), exchange).await
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Reply { status, headers, body: response.bytes().await?.to_vec() })
     }
 
     /// `POST path` with a JSON body, for an answer that comes as server-sent events.
@@ -177,4 +187,22 @@ impl Http {
         let request = self.client.request(method, format!("{}{path}", self.base)).timeout(PATIENCE * 3);
         self.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
+}
+
+fn answered(outcome: reqwest::Result<Reply>) -> Option<Reply> {
+    assert!(!outcome.as_ref().is_err_and(reqwest::Error::is_timeout), "no answer, and the connection stays open: {outcome:?}");
+    outcome.ok()
+}
+
+/// A form that holds text fields and, in `file`, a file of this name: its content type and its bytes.
+fn form(fields: &[(&str, &str)], name: &str, content: &[u8]) -> (String, Vec<u8>) {
+    const BOUNDARY: &str = "----------------------------form-of-the-tests";
+    let mut body = Vec::with_capacity(content.len() + 1_024);
+    for (field, text) in fields {
+        body.extend_from_slice(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{text}\r\n").as_bytes());
+    }
+    body.extend_from_slice(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n").as_bytes());
+    body.extend_from_slice(content);
+    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    (format!("multipart/form-data; boundary={BOUNDARY}"), body)
 }

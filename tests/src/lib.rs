@@ -1,7 +1,9 @@
 //! What the tests share: databases that live for one test, a scripted LLM upstream, the real server as a child process, and
 //! clients for its REST and WebSocket sides.
 
+pub mod census;
 pub mod collector;
+pub mod conversation;
 pub mod database;
 pub mod fake_llm;
 pub mod fixtures;

@@ -296,6 +296,13 @@ impl Server {
         socket
     }
 
+    /// A WebSocket that is connected with the gateway token as `user`, to a gateway that may be gone.
+    pub async fn try_socket_as(&self, user: &str) -> Option<WsClient> {
+        let mut socket = WsClient::try_open(&format!("ws://127.0.0.1:{}/ws", self.port)).await?;
+        socket.try_call("connect", &json!({"token": GATEWAY_TOKEN, "user_id": user})).await?.ok()?;
+        Some(socket)
+    }
+
     /// The port it listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -312,6 +319,17 @@ impl Server {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.place.log()).unwrap_or_default()
+    }
+
+    /// Forgets what it wrote so far.
+    pub fn forget_log(&self) {
+        File::create(self.place.log()).expect("the log is emptied");
+    }
+
+    /// The database file of the lite edition.
+    #[must_use]
+    pub fn database_file(&self) -> PathBuf {
+        self.dir().join("data/goclaw.db")
     }
 
     /// Its process.
@@ -465,8 +483,9 @@ fn inherited() -> Option<(String, String)> {
 pub fn binary() -> PathBuf {
     let path = std::env::var(BINARY_VARIABLE).map_or_else(
         |_| {
-            let test = std::env::current_exe().expect("the test's own path");
-            test.ancestors().nth(2).expect("target/debug/deps/test").join("goclaw")
+            let own = std::env::current_exe().expect("the program's own path");
+            let beside = own.parent().expect("target/debug, or target/debug/deps of a test");
+            if beside.ends_with("deps") { beside.with_file_name("goclaw") } else { beside.join("goclaw") }
         },
         PathBuf::from,
     );

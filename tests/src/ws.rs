@@ -28,8 +28,13 @@ pub struct CallError {
 impl WsClient {
     /// Opens a WebSocket.
     pub async fn open(url: &str) -> Self {
-        let (socket, _) = within("a WebSocket to open", connect_async(url)).await.expect("the WebSocket opens");
-        Self { socket, next_id: 0, events: VecDeque::new(), responses: HashMap::new(), closed: None }
+        Self::try_open(url).await.expect("the WebSocket opens")
+    }
+
+    /// Opens a WebSocket to a gateway that may be gone.
+    pub async fn try_open(url: &str) -> Option<Self> {
+        let (socket, _) = within("a WebSocket to open", connect_async(url)).await.ok()?;
+        Some(Self { socket, next_id: 0, events: VecDeque::new(), responses: HashMap::new(), closed: None })
     }
 
     /// Calls a method and waits for its answer; events that come meanwhile are kept.

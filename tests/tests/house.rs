@@ -97,7 +97,10 @@ fn no_file_has_more_than_one_job() {
 #[test]
 fn tests_wait_for_events_and_not_for_time() {
     let needle = ["sleep", "("].concat();
-    let is_test = |path: &Path| path.components().any(|part| part.as_os_str() == "tests") && !path.components().any(|part| part.as_os_str() == "bench");
+    let is_test = |path: &Path| {
+        path.components().any(|part| part.as_os_str() == "tests")
+            && !path.components().any(|part| ["bench", "torture"].iter().any(|program| part.as_os_str() == *program))
+    };
     let in_tests = |path: &Path, text: &str| match is_test(path) {
         true => text.to_owned(),
         false => text.split_once("#[cfg(test)]").map(|(_, tests)| tests.to_owned()).unwrap_or_default(),

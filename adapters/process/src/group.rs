@@ -1,5 +1,6 @@
 //! A process and everything it starts.
 
+use crate::warden;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -7,7 +8,7 @@ use nix::{
 use std::{io, process::ExitStatus};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-/// A process and all processes of its group. They are killed when this is dropped.
+/// A process and all processes of its group. They are killed when this is dropped, or when this process is killed.
 #[derive(Debug)]
 pub struct Group {
     child: Child,
@@ -22,6 +23,9 @@ impl Group {
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        if let Some(id) = id {
+            warden::watch(id);
+        }
         Ok(Self { child, id })
     }
 
@@ -35,6 +39,7 @@ impl Group {
         if let Some(id) = self.id.take() {
             // No such group: all have ended already.
             let _ = killpg(id, Signal::SIGKILL);
+            warden::release(id);
         }
     }
 

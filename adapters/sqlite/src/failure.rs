@@ -38,6 +38,7 @@ impl From<Failure> for Error {
             Failure::Sql(error) if is_unique(&error) => Self::already_exists("row", "its key is taken").because(error),
             Failure::Sql(error) if is_foreign_key(&error) => Self::not_found("row", "what it belongs to").because(error),
             Failure::Sql(error) if is_busy(&error) => Self::unavailable("database").because(error),
+            Failure::Sql(error) if is_full(&error) => Self::no_room(error),
             Failure::Sql(error) => Self::internal(error),
         }
     }
@@ -53,6 +54,14 @@ fn is_unique(error: &rusqlite::Error) -> bool {
 
 fn is_foreign_key(error: &rusqlite::Error) -> bool {
     extended_code(error) == Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY)
+}
+
+/// The disk has no room, or may not be written. Without room for the log that is written ahead, or for its index, SQLite speaks of an
+/// input/output error.
+fn is_full(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DiskFull | ErrorCode::ReadOnly))
+        || matches!(extended_code(error), Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_TRUNCATE | ffi::SQLITE_IOERR_FSYNC))
 }
 
 /// Another program (a backup tool, a shell) holds the file's own lock: that passes.

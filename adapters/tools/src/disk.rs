@@ -55,6 +55,15 @@ fn found<T>(result: Result<T, PathError>, nothing: T) -> Result<T> {
     }
 }
 
+/// Why a file could not be made.
+fn not_made(error: PathError) -> Error {
+    use nix::errno::Errno;
+    match error {
+        PathError::System(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EROFS)) => Error::no_room(errno),
+        error => Error::internal(error.to_string()),
+    }
+}
+
 #[async_trait]
 impl Disk for LocalDisk {
     async fn open(&self, root: &Path, path: &Path) -> Result<Option<OpenFile>> {
@@ -77,13 +86,13 @@ impl Disk for LocalDisk {
             content.seek(SeekFrom::Start(0)).map_err(|error| PathError::from_io(&error))?;
             root.create_from(path, &mut content)
         });
-        created.await.map_err(|error| Error::internal(error.to_string()))
+        created.await.map_err(not_made)
     }
 
     async fn create_of(&self, root: &Path, path: &Path, content: Vec<u8>) -> Result<PathBuf> {
         make(root).await?;
         let created = self.below(root, path, move |root, path| root.create_from(path, &mut content.as_slice()));
-        created.await.map_err(|error| Error::internal(error.to_string()))
+        created.await.map_err(not_made)
     }
 
     async fn remove(&self, root: &Path, path: &Path) -> Result<bool> {

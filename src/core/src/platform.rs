@@ -17,7 +17,11 @@ use goclaw_ports::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// How long the database may take to say that it is there. Whoever probes waits for a few seconds at most, and a network that
+/// says nothing would keep them waiting for longer than that.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// The installation itself.
 pub struct Platform {
@@ -195,10 +199,14 @@ impl Platform {
     }
 
     async fn database(&self) -> &'static str {
-        match self.stores.database.ping().await {
-            Ok(()) => "ok",
-            Err(error) => {
+        match tokio::time::timeout(PROBE, self.stores.database.ping()).await {
+            Ok(Ok(())) => "ok",
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the database does not answer");
+                "error"
+            }
+            Err(_) => {
+                tracing::warn!("the database does not answer within {} s", PROBE.as_secs());
                 "error"
             }
         }

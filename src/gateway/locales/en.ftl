@@ -14,6 +14,7 @@ error-tenant-revoked = you have no access to this tenant
 error-tenant-closed = this tenant is suspended or archived
 error-internal = internal error (reference { $correlation })
 error-unavailable = { $what } is unavailable, try again later
+error-no-room = the gateway's disk is full or cannot be written; nothing was stored
 error-timeout = { $what } took too long
 error-invalid-slug = { $field } must be a valid slug (lowercase letters, numbers, hyphens only)
 error-too-long = { $field } must not be longer than { $limit } characters

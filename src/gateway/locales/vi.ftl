@@ -14,6 +14,7 @@ error-tenant-revoked = bạn không có quyền truy cập không gian (tenant) 
 error-tenant-closed = không gian (tenant) này đã bị tạm ngưng hoặc lưu trữ
 error-internal = lỗi nội bộ (mã tham chiếu { $correlation })
 error-unavailable = { $what } hiện không sẵn sàng, vui lòng thử lại sau
+error-no-room = đĩa của gateway đã đầy hoặc không ghi được; chưa có gì được lưu
 error-timeout = { $what } mất quá nhiều thời gian
 error-invalid-slug = { $field } phải là slug hợp lệ (chỉ gồm chữ thường, chữ số và dấu gạch ngang)
 error-too-long = { $field } không được dài quá { $limit } ký tự

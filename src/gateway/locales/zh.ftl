@@ -14,6 +14,7 @@ error-tenant-revoked = 您无权访问此租户
 error-tenant-closed = 此租户已被停用或归档
 error-internal = 内部错误（参考编号 { $correlation }）
 error-unavailable = { $what } 暂时不可用，请稍后再试
+error-no-room = 网关的磁盘已满或无法写入；未存储任何内容
 error-timeout = { $what } 用时过长
 error-invalid-slug = { $field } 必须是有效的 slug（只能包含小写字母、数字和连字符）
 error-too-long = { $field } 不得超过 { $limit } 个字符

@@ -116,19 +116,9 @@ pub fn lines(messages: &[Value]) -> Vec<String> {
 
 /// Asserts that every tool call has its one result, after it, and that there is no other result.
 pub fn assert_paired(messages: &[Value]) {
-    let mut open: Vec<&str> = Vec::new();
-    for message in messages {
-        if message["role"] == "tool" {
-            let id = message["tool_call_id"].as_str().unwrap();
-            let at = open.iter().position(|call| *call == id).unwrap_or_else(|| panic!("a result without a call: {message}"));
-            open.remove(at);
-        } else {
-            assert!(open.is_empty(), "calls without results before {message}: {open:?}");
-            let calls = message["tool_calls"].as_array().map_or(&[][..], Vec::as_slice);
-            open.extend(calls.iter().map(|call| call["id"].as_str().unwrap()));
-        }
+    if let Err(fault) = goclaw_tests::conversation::paired(messages) {
+        panic!("{fault}");
     }
-    assert!(open.is_empty(), "calls without results: {open:?}");
 }
 
 /// The same value without what differs from run to run: ids, times, paths, ports.

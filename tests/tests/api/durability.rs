@@ -6,7 +6,7 @@ use goclaw_ports::{
     activity::ActivityFilter,
     traces::{TraceFilter, TraceStatus},
 };
-use goclaw_tests::{Answer, Edition, Server, Setup, WsClient, fixtures::trace, within};
+use goclaw_tests::{Answer, Edition, Server, Setup, WsClient, census::with_argument, eventually, fixtures::trace, within};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -104,6 +104,17 @@ on_both_editions! {
         server.restart().await;
         assert_eq!(server.owner().get("/v1/agents/fox").await.expect(200), agent);
         assert_eq!(server.owner().get("/v1/providers").await.expect(200)["providers"][0]["id"], provider["id"]);
+    }
+
+    async fn what_an_agent_started_ends_with_a_killed_gateway(edition) {
+        let mut server = with_fox(edition).await;
+        // A number that no other process has among its arguments.
+        let pause = format!("{}.{}", if edition == Edition::Lite { 601 } else { 602 }, std::process::id());
+        server.llm.next(Answer::tool("exec", &json!({"command": format!("sleep {pause} & sleep {pause}")})));
+        server.owner_socket().await.send("chat.send", &message(&fox_session("1"), "hello")).await;
+        eventually("both to run", async || with_argument(&pause).len() == 2).await;
+        server.crash().await;
+        eventually("both to end", async || with_argument(&pause).is_empty()).await;
     }
 
     async fn a_run_that_died_is_reported_as_failed(edition) {

@@ -1,6 +1,7 @@
 //! Replacing a file in one step.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -17,9 +18,11 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    let mut name = std::ffi::OsString::from(".");
+    let mut name = OsString::from(".");
     name.push(path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?);
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(".");
+    remove_abandoned(directory, &name);
+    name.push(format!("{}.tmp", std::process::id()));
     let temporary = directory.join(name);
     let written = write(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
     if written.is_err() {
@@ -27,6 +30,18 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
         return written;
     }
     File::open(directory)?.sync_all()
+}
+
+/// Removes the drafts of processes that were killed while they wrote. Their names begin with `stem`.
+fn remove_abandoned(directory: &Path, stem: &OsStr) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let writer = name.to_str().zip(stem.to_str()).and_then(|(name, stem)| name.strip_prefix(stem)?.strip_suffix(".tmp")?.parse::<u32>().ok());
+        if writer.is_some_and(|writer| !Path::new("/proc").join(writer.to_string()).exists()) {
+            // It is in nobody's way, so that it may stay if it cannot be removed.
+            drop(fs::remove_file(entry.path()));
+        }
+    }
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
@@ -54,6 +69,19 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn drafts_of_processes_that_are_gone_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let beside = |name: &str| directory.path().join(name);
+        // No process has such a number.
+        let (gone, alive, other) = (beside(".a.json.4194305.tmp"), beside(".a.json.1.tmp"), beside(".b.json.4194305.tmp"));
+        for draft in [&gone, &alive, &other] {
+            fs::write(draft, "half").unwrap();
+        }
+        replace(&beside("a.json"), "new").unwrap();
+        assert!(!gone.exists() && alive.exists() && other.exists());
     }
 
     #[test]

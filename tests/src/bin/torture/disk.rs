@@ -1,0 +1,121 @@
+//! A data directory that is full, and one that cannot be written.
+
+use crate::{load::Load, mount::SmallDisk, options::Options, readback::read_back, remains, report::Outcome};
+use goclaw_tests::{Edition, Reply, Server, Setup, eventually, within};
+use serde_json::json;
+use std::{fs, time::Duration};
+use tokio::time::sleep;
+
+const ROUNDS: usize = 5;
+const MEGABYTES: usize = 48;
+/// How long the disk stays full.
+const FULL: Duration = Duration::from_millis(1_500);
+const WRITES: usize = 40;
+/// How large the uploads are that there is no room for: what the gateway itself gives up now and then is less.
+const PROBE: usize = 4 << 20;
+
+pub async fn attack(edition: Edition, options: &Options) -> Outcome {
+    let setup = Setup::new(edition).await.env("GOCLAW_LOG_LEVEL", "info");
+    let data = setup.dir().join("data");
+    let disk = match SmallDisk::mount(&data, MEGABYTES) {
+        Ok(disk) => disk,
+        Err(reason) => return Outcome::not_run(reason),
+    };
+    let mut outcome = Outcome::default();
+    let mut server = setup.start().await;
+    server.owner().post("/v1/agents", &json!({"agent_key": "fox", "agent_type": "predefined"})).await.expect(201);
+    let load = Load::new(true);
+    load.script(&server.llm);
+    for round in 0..options.rounds_or(ROUNDS) {
+        let clients = load.begin(&server, round).await;
+        within("acknowledged writes", load.recorder.wait_for(load.recorder.count() + WRITES)).await;
+        disk.fill();
+        full(&server, edition, &mut outcome).await;
+        sleep(FULL).await;
+        disk.free();
+        eventually("writes when there is room again", async || upload(&server).await.is_some_and(|reply| reply.status == 200)).await;
+        within("acknowledged writes when there is room again", load.recorder.wait_for(load.recorder.count() + WRITES)).await;
+        drop(clients);
+        outcome.find_all(remains::quiet(&server, &load, round).await);
+        outcome.find_all(read_back(&server, &load).await);
+        server.crash().await;
+        if edition == Edition::Lite {
+            outcome.find_all(remains::damages(&server.database_file()).await);
+        }
+        if round == 0 {
+            read_only(&mut server, &disk, edition, &mut outcome).await;
+        }
+        server.restart().await;
+        remains::idle(&server).await;
+        outcome.find_all(read_back(&server, &load).await);
+        clear_uploads(&data);
+        outcome.round();
+    }
+    // The end of a run that could not be stored is noticed later.
+    outcome.find_all(remains::running_traces(&server, Edition::Standard).await);
+    outcome.find_all(remains::drafts(&server).await);
+    outcome.note(format!("{} acknowledged writes", load.recorder.count()));
+    drop(disk);
+    outcome
+}
+
+async fn upload(server: &Server) -> Option<Reply> {
+    server.gateway_user("filler").attempt_upload("/v1/media/upload", "probe.txt", &vec![b'x'; PROBE]).await
+}
+
+/// While the disk is full the gateway lives, reads, and says clearly that it cannot write.
+async fn full(server: &Server, edition: Edition, outcome: &mut Outcome) {
+    let refused = upload(server).await;
+    let status = refused.as_ref().map(|reply| reply.status);
+    let text = refused.map(|reply| reply.text()).unwrap_or_default();
+    outcome.hold(status == Some(503), || format!("an upload that the disk has no room for answered {status:?}: {text}"));
+    if edition == Edition::Lite {
+        // The log that it writes ahead has some room left; then it refuses.
+        let mut last = (0, String::new());
+        for n in 0..200 {
+            let body = json!({"agent_key": format!("full{n}"), "display_name": "x".repeat(200), "frontmatter": "y".repeat(4_000)});
+            let reply = server.owner().post("/v1/agents", &body).await;
+            last = (reply.status, reply.text());
+            if reply.status == 201 {
+                server.owner().delete(&format!("/v1/agents/{}", reply.json()["id"].as_str().unwrap_or_default())).await;
+            } else {
+                break;
+            }
+        }
+        outcome.hold(last.0 == 201 || last.0 == 503, || format!("a write on a full disk answered {}: {}", last.0, last.1));
+    }
+    let health = server.anonymous().get("/health").await.status;
+    outcome.hold(health == 200, || format!("/health on a full disk answered {health}"));
+    let read = server.owner().get("/v1/agents").await;
+    outcome.hold(read.status == 200, || format!("reading on a full disk answered {}: {}", read.status, read.text()));
+}
+
+/// A gateway that cannot write its data directory says so and ends, or goes on without it; it takes no harm.
+async fn read_only(server: &mut Server, disk: &SmallDisk, edition: Edition, outcome: &mut Outcome) {
+    if let Err(reason) = disk.set_read_only(true) {
+        outcome.note(format!("read-only not run: {reason}"));
+        return;
+    }
+    if edition == Edition::Lite {
+        server.forget_log();
+        let (status, log) = server.restart_and_fail().await;
+        let log = log.to_lowercase();
+        outcome.hold(!status.success() && (log.contains("read-only") || log.contains("readonly")), || {
+            format!("a start on a read-only directory ended with {status}: {log}")
+        });
+    } else {
+        server.restart().await;
+        let refused = upload(server).await.map(|reply| (reply.status, reply.text()));
+        outcome.hold(refused.as_ref().is_some_and(|(status, _)| *status >= 500), || format!("an upload into a read-only directory answered {refused:?}"));
+        let read = server.owner().get("/v1/agents").await.status;
+        outcome.hold(read == 200, || format!("reading beside a read-only directory answered {read}"));
+        server.stop().await;
+    }
+    disk.set_read_only(false).unwrap_or_else(|error| panic!("the directory stays read-only: {error}"));
+}
+
+/// The probes' files, which are to leave room for the next round.
+fn clear_uploads(data: &std::path::Path) {
+    // It is there if a probe was taken.
+    drop(fs::remove_dir_all(data.join("uploads/filler")));
+}
