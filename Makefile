@@ -5,7 +5,6 @@ CARGO ?= cargo
 CARGO_FLAGS ?=
 # The build profile of `run` and `run-standard`: dev or release.
 PROFILE ?= dev
-CARGO_TARGET_DIR ?= target
 # What comes after `--` on the command line of the gateway, of the tests, of the benchmark or of the torture.
 ARGS ?=
 # How long `soak` lasts on each edition, and `fuzz` for each target.
@@ -23,8 +22,10 @@ BENCH_POSTGRES = $(if $(GOCLAW_TEST_POSTGRES_DSN),,scripts/with-postgres.sh -c f
 RUN_POSTGRES = $(if $(GOCLAW_POSTGRES_DSN),,scripts/with-postgres.sh --data $(POSTGRES_DATA))
 BUILD_PROFILE = $(if $(filter release,$(PROFILE)),--release,--profile $(PROFILE))
 
+DEBUG_BINARIES = $(abspath $(or $(CARGO_TARGET_DIR),target))/debug
+
 .DEFAULT_GOAL := help
-.PHONY: help run run-standard build test bench soak torture fuzz crates fmt lint deny openapi docker
+.PHONY: help run run-standard build test bench soak torture fuzz fuzz-api crates fmt lint deny openapi docker
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +64,10 @@ test: $(if $(LINTED),,lint) ## Check format and lints, then run every test on bo
 	$(CARGO) build $(CARGO_FLAGS) --workspace --all-targets
 	$(TEST_POSTGRES) $(CARGO) test $(CARGO_FLAGS) --workspace -- $(ARGS)
 
+fuzz-api: ## Let schemathesis loose on both editions (ARGS="--help" lists what can be set)
+	$(CARGO) build $(CARGO_FLAGS) --workspace --bins
+	GOCLAW_TEST_BINARY=$(DEBUG_BINARIES)/goclaw $(TEST_POSTGRES) $(DEBUG_BINARIES)/fuzz_api $(ARGS)
+
 bench: ## Measure the shipped binary on both editions and print a table
 	$(CARGO) build $(CARGO_FLAGS) --profile release -p goclaw
 	$(BENCH_POSTGRES) $(CARGO) run $(CARGO_FLAGS) --release -p goclaw-tests --bin bench -- $(ARGS)
@@ -82,7 +87,7 @@ crates: ## Report how many crates there are, and what takes how long to compile
 
 torture: ## Attack the gateway on both editions: kills, databases, disks, clients, clocks, models (docs/torture.md)
 	$(CARGO) build $(CARGO_FLAGS) --workspace --bins
-	$(BENCH_POSTGRES) $(CARGO_TARGET_DIR)/debug/torture $(ARGS)
+	$(BENCH_POSTGRES) $(DEBUG_BINARIES)/torture $(ARGS)
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -8,6 +8,7 @@ pub mod database;
 pub mod fake_llm;
 pub mod fixtures;
 pub mod http;
+pub mod one_of_each;
 pub mod redis;
 pub mod server;
 pub mod sse;

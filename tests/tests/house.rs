@@ -172,6 +172,51 @@ fn the_readme_says_how_to_run_and_how_to_test() {
     }
 }
 
+/// The methods of stores that see one tenant, as `Store::method`.
+fn methods_for_one_tenant() -> Vec<(String, String)> {
+    let (mut methods, mut store) = (Vec::new(), None);
+    for path in files(".rs").into_iter().filter(|path| path.starts_with(root().join("ports/src"))) {
+        let text = fs::read_to_string(&path).unwrap();
+        // Long signatures have one parameter per line.
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            if let Some(rest) = line.strip_prefix("pub trait ") {
+                store = rest.split(':').next().filter(|name| name.ends_with("Store")).map(str::to_owned);
+            }
+            let Some((name, parameters)) = line.trim_start().strip_prefix("async fn ").and_then(|rest| rest.split_once('(')) else { continue };
+            let mut parameters = parameters.to_owned();
+            while !parameters.contains(')') {
+                parameters.push_str(lines.next().unwrap());
+            }
+            let first = parameters.replace("&self,", "");
+            if let (Some(store), true) = (&store, first.trim_start().starts_with("tenant: TenantId")) {
+                methods.push((store.clone(), name.to_owned()));
+            }
+        }
+    }
+    methods
+}
+
+#[test]
+fn every_store_method_is_called_for_another_tenant() {
+    let suite: String =
+        files(".rs").into_iter().filter(|path| path.starts_with(root().join("tests/tests/stores"))).map(|path| fs::read_to_string(path).unwrap()).collect();
+    let suite: String = suite.split_whitespace().collect();
+    let methods = methods_for_one_tenant();
+    assert!(methods.len() > 90, "{}", methods.len());
+    // By custom the other tenant is `b` or `other`. A closure of the same name counts as the method.
+    let is_tested = |method: &str| {
+        let call = format!("{method}(");
+        suite.match_indices(&call).any(|(at, _)| {
+            let (before, after) = (&suite[..at], &suite[at + call.len()..]);
+            !before.ends_with(|last: char| last.is_alphanumeric() || last == '_')
+                && ["b,", "b)", "other,", "other)"].iter().any(|tenant| after.starts_with(tenant))
+        })
+    };
+    let untested: Vec<_> = methods.iter().filter(|(_, method)| !is_tested(method)).collect();
+    assert!(untested.is_empty(), "tests/tests/stores wants a test that calls these for a tenant `b` and meets nothing of tenant `a`: {untested:?}");
+}
+
 #[test]
 fn migrations_of_both_databases_have_the_same_numbers_and_names() {
     let names = |directory: &str| {

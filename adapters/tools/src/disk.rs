@@ -110,7 +110,7 @@ impl Disk for LocalDisk {
 async fn make(root: &Path) -> Result<()> {
     let directory = root.to_owned();
     let made = tokio::task::spawn_blocking(move || DirBuilder::new().recursive(true).mode(0o750).create(directory)).await;
-    made.map_err(|cause| Error::internal(cause.to_string()))?.map_err(Error::internal)
+    made.map_err(|cause| Error::internal(cause.to_string()))?.map_err(|error| not_made(PathError::from_io(&error)))
 }
 
 /// Links are neither followed nor removed. What cannot be read or removed is left for the next time.

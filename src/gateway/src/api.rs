@@ -11,7 +11,7 @@ mod routes;
 mod sse;
 
 pub use body::{Accepted, ApiJson, Created, JSON_LIMIT, MESSAGE_JSON_LIMIT, NoContent, OptionalJson, SMALL_JSON_LIMIT};
-pub use collect::{Collected, collect, component};
+pub use collect::{Collected, Way, collect, component};
 pub use form::{FileForm, Form, NoFields, Upload};
 pub use query::{ApiQuery, number, parsed};
 pub use routes::{Example, Pattern, Route};

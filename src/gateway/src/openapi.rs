@@ -3,7 +3,7 @@
 mod finish;
 
 use crate::{
-    api::{Collected, collect, component},
+    api::{Collected, Way, collect, component},
     error::{ErrorBody, OpenAiErrorBody},
     http::DOMAINS,
 };
@@ -28,8 +28,8 @@ pub(crate) fn bytes() -> Bytes {
 
 fn build() -> Value {
     let Collected { value, schemas } = collect(|| {
-        component::<ErrorBody>();
-        component::<OpenAiErrorBody>();
+        component::<ErrorBody>(Way::Out);
+        component::<OpenAiErrorBody>(Way::Out);
         let app = DOMAINS.iter().fold(App::new().wrap_api(), |app, domain| app.service((domain.documented)()));
         let mut document = Value::Null;
         app.with_raw_json_spec_v3(|app, value| {

@@ -2,7 +2,7 @@
 
 use goclaw_gateway::openapi::document;
 use goclaw_tests::{Edition, Server};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{fs, path::Path};
 
 #[test]
@@ -51,6 +51,45 @@ async fn what_the_document_lists_exists() {
         for method in item.as_object().unwrap().keys().filter(|method| ["get", "post", "put", "delete", "patch"].contains(&method.as_str())) {
             let reply = server.anonymous().send(&method.to_uppercase(), &concrete, "", Vec::new()).await;
             assert!(![404, 405].contains(&reply.status), "{method} {path}: {}", reply.status);
+        }
+    }
+}
+
+#[test]
+fn what_answers_leave_out_when_it_is_empty_is_not_promised() {
+    let requires = |schema: &str, field: &str| {
+        let schema = &document()["components"]["schemas"][schema];
+        assert!(!schema["properties"][field].is_null(), "{schema} has no {field}");
+        schema["required"].as_array().is_some_and(|required| required.iter().any(|entry| entry == field))
+    };
+    for (schema, field) in
+        [("ProviderView", "display_name"), ("ProviderView", "api_base"), ("Trace", "session_key"), ("Trace", "output_preview"), ("Span", "model")]
+    {
+        assert!(!requires(schema, field), "{schema}.{field}");
+    }
+    for (schema, field) in [("ProviderView", "id"), ("ProviderView", "enabled"), ("Trace", "start_time"), ("Span", "trace_id"), ("FileContent", "content")] {
+        assert!(requires(schema, field), "{schema}.{field}");
+    }
+}
+
+on_both_editions! {
+    async fn answers_have_statuses_that_the_document_names(edition) {
+        let server = Server::start(edition).await;
+        let owner = server.owner();
+        let provider = json!({"name": "llm", "provider_type": "openai_compat", "api_base": server.llm.base(), "api_key": "x"});
+        owner.post("/v1/providers", &provider).await.expect(201);
+        let calls = [
+            ("get", "/v1/auth/chatgpt/{provider}/status", "/v1/auth/chatgpt/llm/status", 409),
+            ("get", "/v1/auth/chatgpt/{provider}/quota", "/v1/auth/chatgpt/llm/quota", 409),
+            ("post", "/v1/auth/chatgpt/{provider}/logout", "/v1/auth/chatgpt/llm/logout", 409),
+            ("get", "/v1/auth/openai/quota", "/v1/auth/openai/quota", 404),
+            ("post", "/v1/responses", "/v1/responses", 404),
+        ];
+        for (method, path, concrete, status) in calls {
+            let body = json!({"model": "goclaw:nobody", "input": "hi"}).to_string();
+            let reply = owner.send(&method.to_uppercase(), concrete, if method == "post" { "application/json" } else { "" }, body.into_bytes()).await;
+            assert_eq!(reply.status, status, "{method} {path}: {}", reply.text());
+            assert!(!document()["paths"][path][method]["responses"][status.to_string()].is_null(), "{method} {path} does not say that it may answer {status}");
         }
     }
 }

@@ -342,7 +342,9 @@ on_both_databases! {
         assert!(!db.stores.agents.delete(b, fox.id).await.unwrap());
         // A row that claims another tenant, or another tenant's id, must not get to the other tenant.
         drop(db.stores.agents.insert(b, &Agent { is_default: true, ..agent(a, "smuggled") }, &[]).await);
-        assert!(db.stores.agents.insert(b, &Agent { id: fox.id, ..agent(b, "same-id") }, &[file("SOUL.md", "b")]).await.is_err());
+        let same_id = Agent { id: fox.id, ..agent(b, "same-id") };
+        assert!(db.stores.agents.insert(b, &same_id, &[file("SOUL.md", "b")]).await.is_err());
+        assert!(db.stores.agents.insert_within(b, &same_id, &[file("SOUL.md", "b")], 9).await.is_err());
 
         assert_eq!(db.stores.agents.list(a, &AgentFilter::default()).await.unwrap(), std::slice::from_ref(&fox));
         assert_eq!(db.stores.agents.files(a, fox.id).await.unwrap(), [file("SOUL.md", "a")]);

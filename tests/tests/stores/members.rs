@@ -144,7 +144,7 @@ on_both_databases! {
         assert_eq!(db.stores.tenants.member_role(b, "mai").await.unwrap(), None);
         assert_eq!(db.stores.tenants.remove_member(b, "mai").await.unwrap(), None);
         assert!(db.stores.tenants.members(b).await.unwrap().is_empty());
-        assert!(search(&db, b, "").await.is_empty());
+        assert!(db.stores.tenants.search_members(b, "", 100).await.unwrap().is_empty());
 
         let of_b = Member { metadata: JsonObject::new(), ..member(b, "mai", MemberRole::Viewer) };
         assert_eq!(db.stores.tenants.put_member(b, &of_b).await.unwrap(), None);

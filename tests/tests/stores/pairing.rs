@@ -320,8 +320,8 @@ on_both_databases! {
         let (a, b) = (db.tenant("a").await, db.tenant("b").await);
         let of_a = request("AAAAAAAA", "s1");
         ask(&db, a, &of_a).await;
-        assert!(pending(&db, b).await.is_empty());
-        assert_eq!(approve(&db, b, "AAAAAAAA", at(1)).await, None);
+        assert!(db.stores.pairing.pending(b, at(1)).await.unwrap().is_empty());
+        assert_eq!(db.stores.pairing.approve(b, "AAAAAAAA", "admin", at(1), at(9)).await.unwrap(), None);
         assert_eq!(db.stores.pairing.deny(b, "AAAAAAAA", at(1)).await.unwrap(), None);
         let of_b = request("BBBBBBBB", "s1");
         assert_eq!(ask(&db, b, &of_b).await, of_b, "the same sender may ask another tenant too");

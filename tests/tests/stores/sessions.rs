@@ -469,6 +469,7 @@ on_both_databases! {
         assert_eq!(db.stores.sessions.count(b).await.unwrap(), 0);
         assert!(db.stores.sessions.messages(b, KEY, None).await.unwrap().is_empty());
         assert!(db.stores.sessions.messages_after(b, KEY, i64::MIN, 9).await.unwrap().is_empty());
+        assert!(db.stores.sessions.messages_before(b, KEY, None, 9).await.unwrap().is_empty());
         let compaction = Compaction { session: before.as_ref().unwrap().id, through: i64::MAX, summary: "stolen".into(), after: 0 };
         assert!(!db.stores.sessions.compact(b, &compaction).await.unwrap());
         assert_fails!(db.stores.sessions.append(b, KEY, &[said("of b")], &SessionDelta { input_tokens: 9, ..none() }, at(3)).await, NotFound);

@@ -434,5 +434,23 @@ on_both_databases! {
         let row = |agent: &str, input_tokens, sessions| AgentUsage { agent_key: agent.into(), input_tokens, output_tokens: input_tokens * 2, sessions };
         assert_eq!(db.stores.usage.sessions_by_agent(a, None).await.unwrap(), [row("fox", 30, 2), row("foxes", 30, 1), row("odd", 1, 1)]);
         assert_eq!(db.stores.usage.sessions_by_agent(a, Some("lan")).await.unwrap(), [row("fox", 20, 1)]);
+        assert_eq!(db.stores.usage.sessions_by_agent(b, None).await.unwrap(), [row("fox", 99, 1)]);
+    }
+
+    async fn usage_of_one_tenant_is_out_of_reach_of_another(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let of_a = run(0);
+        put(&db, a, &of_a, &[call(a, &of_a, "p", "m", (10, 5), 0.5)]).await;
+        // While it is counted from the traces, and from what was summed up.
+        for counted in [false, true] {
+            if counted {
+                count_all(&db, hour(2)).await;
+            }
+            assert!(db.stores.usage.hours(b, &ever()).await.unwrap().is_empty());
+            for by in [UsageKey::Agent, UsageKey::Provider, UsageKey::Model, UsageKey::Channel] {
+                assert!(db.stores.usage.breakdown(b, &ever(), by).await.unwrap().is_empty(), "{by:?}");
+            }
+            assert_eq!(total(&db, a).await.input_tokens, 10);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! JSON bodies.
 
-use super::collect::{answer, reference};
+use super::collect::{Way, answer, reference};
 use crate::error::ApiError;
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse, Responder,
@@ -45,7 +45,7 @@ impl<T: JsonSchema, const LIMIT: usize> OperationModifier for ApiJson<T, LIMIT> 
         body_parameter::<T>(operation, true);
     }
     fn update_response(operation: &mut DefaultOperationRaw) {
-        answer(operation, "200", "OK", Some(reference::<T>()));
+        answer(operation, "200", "OK", Some(reference::<T>(Way::Out)));
     }
     fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
 }
@@ -99,7 +99,7 @@ impl<T> Apiv2Schema for Created<T> {}
 
 impl<T: JsonSchema> OperationModifier for Created<T> {
     fn update_response(operation: &mut DefaultOperationRaw) {
-        answer(operation, "201", "Created", Some(reference::<T>()));
+        answer(operation, "201", "Created", Some(reference::<T>(Way::Out)));
     }
     fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
 }
@@ -118,7 +118,7 @@ impl<T> Apiv2Schema for Accepted<T> {}
 
 impl<T: JsonSchema> OperationModifier for Accepted<T> {
     fn update_response(operation: &mut DefaultOperationRaw) {
-        answer(operation, "202", "Accepted", Some(reference::<T>()));
+        answer(operation, "202", "Accepted", Some(reference::<T>(Way::Out)));
     }
     fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
 }
@@ -162,7 +162,7 @@ fn body_parameter<T: JsonSchema>(operation: &mut DefaultOperationRaw, required: 
         in_: ParameterIn::Body,
         name: "body".to_owned(),
         required,
-        schema: Some(reference::<T>()),
+        schema: Some(reference::<T>(Way::In)),
         ..Parameter::default()
     }));
 }

@@ -1,6 +1,9 @@
 //! Forms that bring a file (`multipart/form-data`).
 
-use super::{MEDIA_MARK, collect::reference};
+use super::{
+    MEDIA_MARK,
+    collect::{Way, reference},
+};
 use crate::error::ApiError;
 use actix_multipart::{Field, Multipart};
 use actix_web::{
@@ -92,7 +95,7 @@ impl<const LIMIT: u64, T: JsonSchema> OperationModifier for FileForm<LIMIT, T> {
             name: "body".to_owned(),
             description: Some(format!("{MEDIA_MARK}multipart/form-data{MEDIA_MARK}At most {LIMIT} bytes.")),
             required: true,
-            schema: Some(reference::<T>()),
+            schema: Some(reference::<T>(Way::In)),
             ..Parameter::default()
         }));
     }

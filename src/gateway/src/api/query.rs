@@ -1,6 +1,9 @@
 //! Query strings.
 
-use super::{QUERY_MARK, collect::component};
+use super::{
+    QUERY_MARK,
+    collect::{Way, component},
+};
 use crate::error::ApiError;
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use goclaw_ports::Error;
@@ -53,7 +56,7 @@ impl<T: JsonSchema> OperationModifier for ApiQuery<T> {
         // Spread into one parameter per field when the document is finished.
         operation.parameters.push(Either::Right(Parameter {
             in_: ParameterIn::Query,
-            name: format!("{QUERY_MARK}{}", component::<T>()),
+            name: format!("{QUERY_MARK}{}", component::<T>(Way::In)),
             data_type: Some(DataType::String),
             ..Parameter::default()
         }));

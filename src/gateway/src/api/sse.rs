@@ -3,7 +3,7 @@
 use super::{
     MEDIA_MARK,
     body::json,
-    collect::{answer, component, reference},
+    collect::{Way, answer, component, reference},
 };
 use actix_web::{
     HttpRequest, HttpResponse, Responder,
@@ -45,7 +45,7 @@ impl<T> Apiv2Schema for Sse<T> {}
 impl<T: JsonSchema> OperationModifier for Sse<T> {
     fn update_response(operation: &mut DefaultOperationRaw) {
         let description = format!("{MEDIA_MARK}text/event-stream{MEDIA_MARK}Server-sent events");
-        answer(operation, "200", &description, Some(reference::<T>()));
+        answer(operation, "200", &description, Some(reference::<T>(Way::Out)));
     }
     fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
 }
@@ -69,8 +69,8 @@ impl<T, C> Apiv2Schema for JsonOrSse<T, C> {}
 
 impl<T: JsonSchema, C: JsonSchema> OperationModifier for JsonOrSse<T, C> {
     fn update_response(operation: &mut DefaultOperationRaw) {
-        let description = format!("{MEDIA_MARK}text/event-stream:{}{MEDIA_MARK}OK", component::<C>());
-        answer(operation, "200", &description, Some(reference::<T>()));
+        let description = format!("{MEDIA_MARK}text/event-stream:{}{MEDIA_MARK}OK", component::<C>(Way::Out));
+        answer(operation, "200", &description, Some(reference::<T>(Way::Out)));
     }
     fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
 }
@@ -98,7 +98,7 @@ impl<T, C> Apiv2Schema for CreatedOrSse<T, C> {}
 impl<T: JsonSchema, C: JsonSchema> OperationModifier for CreatedOrSse<T, C> {
     fn update_response(operation: &mut DefaultOperationRaw) {
         Sse::<C>::update_response(operation);
-        answer(operation, "201", "Created", Some(reference::<T>()));
+        answer(operation, "201", "Created", Some(reference::<T>(Way::Out)));
     }
     fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}
 }
@@ -130,7 +130,7 @@ impl<M: OperationModifier, C: JsonSchema> OperationModifier for MediaOrSse<M, C>
             // The event stream comes after the media type, and is told by its schema.
             let described = response.description.take().unwrap_or_default();
             let described = described.strip_prefix(MEDIA_MARK).unwrap_or(&described);
-            response.description = Some(format!("{MEDIA_MARK}text/event-stream:{}+{described}", component::<C>()));
+            response.description = Some(format!("{MEDIA_MARK}text/event-stream:{}+{described}", component::<C>(Way::Out)));
         }
     }
     fn update_definitions(_: &mut BTreeMap<String, DefaultSchemaRaw>) {}

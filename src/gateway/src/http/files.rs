@@ -87,7 +87,7 @@ impl Apiv2Schema for FileBody {}
 
 impl OperationModifier for FileBody {
     fn update_response(operation: &mut DefaultOperationRaw) {
-        typed(operation, "application/octet-stream", "The file, with its own type. Ranges (206) and conditional requests (304) are answered.");
+        typed(operation, "*/*", "The file, with its own type. Ranges (206) and conditional requests (304) are answered.");
     }
 }
 

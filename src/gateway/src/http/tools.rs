@@ -1,7 +1,7 @@
 //! Built-in tools: the catalogue, and calling one directly.
 
 use crate::{
-    api::{ApiJson, Example, component, json, routes},
+    api::{ApiJson, Example, Way, component, json, routes},
     auth::{Who, text},
     error::ApiError,
     gateway::Gateway,
@@ -106,7 +106,7 @@ impl Apiv2Schema for Answer {}
 
 impl OperationModifier for Answer {
     fn update_response(operation: &mut DefaultOperationRaw) {
-        component::<ToolFailure>();
+        component::<ToolFailure>(Way::Out);
         ApiJson::<InvokeAnswer>::update_response(operation);
     }
 }

@@ -16,6 +16,14 @@ type Object = Map<String, Value>;
 /// Operations whose failures have a body of their own: operation, statuses (none: all), how the answer is called.
 const OWN_ERRORS: &[(&str, &[&str], &str)] = &[("chat_completions", &[], "OpenAiError"), ("tools_invoke", &["400", "404"], "ToolError")];
 
+/// Operations that wait for a model, which may take too long.
+const PATIENT: &[&str] = &["chat_completions", "responses_create", "agents_wake", "agents_regenerate", "agents_resummon"];
+
+/// Operations that answer with files, and so to requests for ranges and for what has changed.
+const FILES: &[&str] = &["files_get", "media_get"];
+/// How they answer those.
+const OF_FILES: [(&str, &str); 3] = [("206", "A range of the file"), ("304", "It has not changed"), ("416", "It has no such range")];
+
 /// What each tag is about.
 const TAGS: &[(&str, &str)] = &[
     ("Chat", "Talking with agents"),
@@ -107,6 +115,9 @@ fn complete(operation: &mut Object, route: &Route, examples: &[Example], schemas
     if let Some(Value::Object(responses)) = operation.get_mut("responses") {
         responses.values_mut().for_each(name_media_type);
         responses.extend(errors);
+        if FILES.contains(&id.as_str()) {
+            responses.extend(OF_FILES.map(|(status, description)| (status.to_owned(), json!({"description": description}))));
+        }
     }
     for example in examples.iter().filter(|example| example.operation == id) {
         illustrate(operation, example);
@@ -162,16 +173,22 @@ fn errors_of(operation: &Object, route: &Route, id: &str) -> Object {
     let has_form = operation.get("requestBody").is_some_and(|body| body["content"].get(FORM).is_some());
     let has_id = route.path.contains('{');
     let has_role = route.role.is_some();
+    let changes = ["post", "put", "patch"].contains(&route.method);
+    // A name may be that of a provider of another type, or of none.
+    let is_account = route.path.starts_with("/v1/auth/");
     let statuses = [
         ("400", has_role && (has_body || has_id || route.role != Some(Role::Admin))),
         ("401", has_role),
         ("403", has_role),
-        ("404", has_id || OWN_ERRORS.iter().any(|(operation, ..)| *operation == id)),
-        ("409", has_body && route.path != "/v1/tools/invoke"),
+        ("404", has_id || is_account || id == "responses_create" || OWN_ERRORS.iter().any(|(operation, ..)| *operation == id)),
+        ("409", is_account || (changes && route.path != "/v1/tools/invoke")),
         // A form that is too large is a bad request.
         ("413", has_body && !has_form),
         ("429", has_role),
         ("500", has_role),
+        // The database is away, there is too much to do, or the gateway is about to stop.
+        ("503", has_role),
+        ("504", PATIENT.contains(&id)),
     ];
     let body = |status: &str| {
         let own = OWN_ERRORS.iter().find(|(operation, own, _)| *operation == id && (own.is_empty() || own.contains(&status)));
