@@ -3,9 +3,8 @@
 use crate::{
     Result, activity::ActivityStore, agents::AgentStore, api_keys::ApiKeyStore, archives::ArchiveStore, builtin_tools::BuiltinToolStore,
     config_permissions::ConfigPermissionStore, heartbeats::HeartbeatStore, inbound::InboundStore, links::LinkStore, locks::Locks, media::MediaStore,
-    pairing::PairingStore,
-    providers::ProviderStore, sealer::SealedRows, secrets::SecretStore, sessions::SessionStore, subagents::SubagentStore, system_configs::SystemConfigStore,
-    tenants::TenantStore, traces::TraceStore, usage::UsageStore,
+    pairing::PairingStore, providers::ProviderStore, sealer::SealedRows, secrets::SecretStore, sessions::SessionStore, subagents::SubagentStore,
+    system_configs::SystemConfigStore, tenants::TenantStore, traces::TraceStore, usage::UsageStore,
 };
 use async_trait::async_trait;
 use std::sync::Arc;

@@ -175,7 +175,7 @@ async fn each_type_sends_the_body_of_its_dialect() {
         let anthropic = kind == "anthropic_native";
         let mut upstream = Upstream::start(vec![answer(200, "", if anthropic { ANTHROPIC_OK } else { OPENAI_OK })]).await;
         // Without a model the provider's default stands in.
-        let request = ChatRequest { tools: vec![weather()], ..ask("", false) };
+        let request = ChatRequest { tools: vec![weather()].into(), ..ask("", false) };
         assert_eq!(run(&provider(kind, &upstream), request).await.1.unwrap().content, "Hi", "{kind}");
         let Seen { head, body } = upstream.request().await;
         assert!(head.starts_with(&format!("POST {path} ")), "{kind}: {head}");

@@ -242,7 +242,15 @@ impl SessionStore for Postgres {
         row.map_err(missing("agent", new.agent_id))?.session()
     }
 
-    async fn begin_turn(&self, tenant: TenantId, new: &NewSession, said: &[ChatMessage], waited: Option<InboundId>, limit: i64, now: DateTime<Utc>) -> Result<Turn> {
+    async fn begin_turn(
+        &self,
+        tenant: TenantId,
+        new: &NewSession,
+        said: &[ChatMessage],
+        waited: Option<InboundId>,
+        limit: i64,
+        now: DateTime<Utc>,
+    ) -> Result<Turn> {
         let (said, bytes) = dated(said, now)?;
         loop {
             let connection = self.tenant(tenant).await?;

@@ -90,10 +90,8 @@ fn start() -> io::Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::{
-        signal::{Signal, kill},
-        wait::{WaitStatus, waitpid},
-    };
+    use nix::sys::signal::{Signal, kill};
+    use std::os::unix::process::ExitStatusExt;
 
     fn group() -> Child {
         Command::new("/bin/sh").args(["-c", "sleep 300 & sleep 300"]).process_group(0).spawn().unwrap()
@@ -106,7 +104,7 @@ mod tests {
     #[test]
     fn what_is_watched_ends_with_the_watched_for_and_what_was_released_does_not() {
         let mut warden = Warden { shell: start().ok(), groups: BTreeSet::new() };
-        let (watched, mut released) = (group(), group());
+        let (mut watched, mut released) = (group(), group());
         for child in [&watched, &released] {
             warden.groups.insert(pid(child).as_raw());
             warden.tell('+', pid(child).as_raw());
@@ -116,7 +114,7 @@ mod tests {
         let mut shell = warden.shell.take().unwrap();
         drop(shell.stdin.take());
         assert!(shell.wait().unwrap().success());
-        assert_eq!(waitpid(pid(&watched), None).unwrap(), WaitStatus::Signaled(pid(&watched), Signal::SIGKILL, false));
+        assert_eq!(watched.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
         assert!(released.try_wait().unwrap().is_none());
         nix::sys::signal::killpg(pid(&released), Signal::SIGKILL).unwrap();
         released.wait().unwrap();
@@ -125,7 +123,7 @@ mod tests {
     #[test]
     fn a_shell_that_was_killed_is_followed_by_one_that_knows_all() {
         let mut warden = Warden { shell: start().ok(), groups: BTreeSet::new() };
-        let watched = group();
+        let mut watched = group();
         warden.groups.insert(pid(&watched).as_raw());
         warden.tell('+', pid(&watched).as_raw());
         let first = pid(warden.shell.as_ref().unwrap());
@@ -137,6 +135,6 @@ mod tests {
         assert_ne!(pid(&shell), first);
         drop(shell.stdin.take());
         shell.wait().unwrap();
-        assert_eq!(waitpid(pid(&watched), None).unwrap(), WaitStatus::Signaled(pid(&watched), Signal::SIGKILL, false));
+        assert_eq!(watched.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
     }
 }

@@ -197,7 +197,15 @@ impl SessionStore for Sqlite {
         self.write(move |connection| opened(connection, tenant, &new, now)).await
     }
 
-    async fn begin_turn(&self, tenant: TenantId, new: &NewSession, said: &[ChatMessage], waited: Option<InboundId>, limit: i64, now: DateTime<Utc>) -> Result<Turn> {
+    async fn begin_turn(
+        &self,
+        tenant: TenantId,
+        new: &NewSession,
+        said: &[ChatMessage],
+        waited: Option<InboundId>,
+        limit: i64,
+        now: DateTime<Utc>,
+    ) -> Result<Turn> {
         let said = texts(said, now)?;
         let wanted = new.clone();
         let known = self

@@ -248,7 +248,7 @@ impl TraceStore for Sqlite {
         self.write(move |connection| {
             connection
                 .prepare_cached(
-                    "insert into trace_retention (kept_from) values (?1)
+                    "insert into trace_retention (only_row, kept_from) values (1, ?1)
                      on conflict (only_row) do update set kept_from = excluded.kept_from where trace_retention.kept_from < excluded.kept_from",
                 )?
                 .execute([Time(before)])?;

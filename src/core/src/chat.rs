@@ -2,11 +2,13 @@
 
 mod inject;
 mod input;
+mod lines;
 mod rest;
 
 pub use crate::runs::engine::RunOutcome;
 pub use inject::{Injected, Injection};
 pub use input::{Completion, ImageUrl, InputContent, InputMessage, InputPart, Wake, select_agent};
+pub(crate) use lines::Lines;
 pub use rest::Woken;
 
 use crate::{
@@ -52,6 +54,7 @@ pub struct Chat {
     pub(crate) runs: Arc<Runs>,
     pub(crate) rate: Arc<RequestRate>,
     pub(crate) quotas: Arc<RequestQuotas>,
+    pub(crate) lines: Lines,
     pub(crate) files: Arc<Files>,
     pub(crate) ids: Arc<dyn Ids>,
 }
@@ -185,6 +188,11 @@ impl Chat {
     /// without a user or a message; `NotFound` for an unknown agent; whatever made the run fail.
     pub async fn send(&self, caller: &Caller, request: Send) -> Result<Sent> {
         caller.require(Role::Operator, Access::Write, "chat.send")?;
+        // Before anything is waited for: who came first must be first.
+        let first = match &*request.session_key {
+            "" => None,
+            key => Some(self.lines.stand(caller.tenant, key).await),
+        };
         let key = if caller.user.is_empty() { format!("conn:{}", request.connection) } else { format!("user:{}:{}", caller.tenant, caller.user) };
         self.rate.take(caller.tenant, &key).await?;
         if caller.user.is_empty() {
@@ -209,8 +217,8 @@ impl Chat {
         let (mut text, origin) = (request.message, Origin::direct("ws", &*caller.user));
         let mut owed = vec![];
         let interrupts = self.engine.settings.installation().gateway.queue.mode == QueueMode::Interrupt;
-        let current = self.runs.current(caller.tenant, &session_key).filter(|run| run.user == caller.user && !interrupts);
-        if let Some(run) = current.filter(|run| run.has_room()) {
+        let current = self.runs.taking_in(caller.tenant, &session_key);
+        if let Some(run) = current.filter(|run| run.user == caller.user && !interrupts) {
             let checked = self.engine.checked_injection(caller.tenant, &text).await?;
             let directory = self.engine.tools.workspace_of(caller, Some(&agent), "ws").await?;
             let shelf = Shelf { tenant: caller.tenant, session_key: &session_key, directory: &directory };
@@ -238,6 +246,7 @@ impl Chat {
             ..Request::new(caller.clone(), agent, session_key, text, origin)
         });
         let started = started.await?;
+        drop(first);
         match started.end.await {
             Ok(End::Completed(outcome)) => Ok(Sent::Completed { run_id: started.run.id, outcome: self.files.links.outcome(outcome) }),
             Ok(End::Cancelled) => Ok(Sent::Cancelled),

@@ -486,6 +486,7 @@ impl Core {
         let quotas = Arc::new(RequestQuotas::new(stores.usage.clone(), settings.clone(), clock.clone()));
         let chat = Chat {
             quotas: quotas.clone(),
+            lines: Default::default(),
             engine,
             agents: agents.clone(),
             sessions: sessions.clone(),

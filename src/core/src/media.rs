@@ -119,8 +119,9 @@ impl MediaShelf {
             let mime_type = sniffed.to_owned();
             return Ok(Prepared { content: Content::Bytes(bytes), extension: extension(&mime_type, name), mime_type, kind: MediaKind::Document });
         }
-        // What calls itself a picture and is none that models take is a document.
-        let mime_type = if is_picture(named) { sniffed } else { named }.to_owned();
+        // What calls itself a picture and is none that models take is a document, and no longer called a picture.
+        let (mime_type, name) = if is_picture(named) { (sniffed, "") } else { (named, name) };
+        let mime_type = mime_type.to_owned();
         let kind = Some(MediaKind::of(&mime_type)).filter(|kind| *kind != MediaKind::Image).unwrap_or(MediaKind::Document);
         Ok(Prepared { content, extension: extension(&mime_type, name), mime_type, kind })
     }
@@ -271,7 +272,7 @@ pub(crate) fn has_own_eyes(offer: &crate::toolbox::Offer) -> bool {
     if offer.accepts(READ_IMAGE).is_none() {
         return false;
     }
-    let settings = offer.settings.get(READ_IMAGE);
+    let settings = offer.switches.settings.get(READ_IMAGE);
     let named = |value: &serde_json::Value| value["provider"].as_str().is_some_and(|name| !name.is_empty()) && value["enabled"] != false;
     settings.is_some_and(|settings| {
         let chain = settings.get("providers").and_then(|chain| chain.as_array());
@@ -305,6 +306,7 @@ fn extension(mime_type: &str, name: &str) -> String {
         "application/pdf" => ".pdf",
         "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => ".docx",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => ".xlsx",
+        "text/plain" if !name.contains('.') => ".txt",
         _ => return crate::files::extension_of(name),
     };
     known.to_owned()
@@ -345,9 +347,13 @@ mod tests {
 
     #[test]
     fn a_kept_file_has_the_extension_of_its_type() {
-        for (mime_type, name, expected) in
-            [("audio/mpeg", "a.MPEG", ".mp3"), ("application/pdf", "a", ".pdf"), ("text/plain", "a.Rs", ".rs"), ("application/octet-stream", "a", ".bin")]
-        {
+        for (mime_type, name, expected) in [
+            ("audio/mpeg", "a.MPEG", ".mp3"),
+            ("text/plain", "", ".txt"),
+            ("application/pdf", "a", ".pdf"),
+            ("text/plain", "a.Rs", ".rs"),
+            ("application/octet-stream", "a", ".bin"),
+        ] {
             assert_eq!(extension(mime_type, name), expected);
         }
     }

@@ -217,6 +217,14 @@ impl Runs {
         self.of_session(tenant, session_key).into_iter().find(|run| run.goes_on())
     }
 
+    /// The run that takes a conversation's messages in: its only one. Where others wait, a message goes behind them.
+    pub(crate) fn taking_in(&self, tenant: TenantId, session_key: &str) -> Option<Arc<ActiveRun>> {
+        let mut runs = self.of_session(tenant, session_key);
+        runs.retain(|run| run.goes_on());
+        let only = runs.pop()?;
+        (runs.is_empty() && only.has_room()).then_some(only)
+    }
+
     /// How many runs an agent has.
     #[must_use]
     pub fn of_agent(&self, tenant: TenantId, agent_key: &str) -> usize {

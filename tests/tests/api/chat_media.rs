@@ -148,7 +148,8 @@ on_both_editions! {
         server.llm.next(Answer::tool("read_file", &json!({"path": document})));
         socket.call("chat.send", &message(&session, "Read it.")).await.unwrap();
         let heard = server.llm.questions().pop().unwrap();
-        assert!(heard.texts_of("tool").last().unwrap().contains("hello"));
+        let read = heard.texts_of("tool").pop().unwrap();
+        assert!(read.contains("hello"), "{read}");
     }
 
     async fn what_may_not_be_sent_is_refused_and_nothing_is_stored(edition) {
@@ -265,7 +266,7 @@ on_both_editions! {
     }
 
     async fn links_to_own_files_are_signed_wherever_the_text_goes_and_others_never(edition) {
-        let server = with_fox(edition).await;
+        let mut server = with_fox(edition).await;
         let workspace = server.dir().join("workspace/fox/ws/system");
         fs::create_dir_all(&workspace).unwrap();
         fs::write(workspace.join("a.txt"), "mine").unwrap();
@@ -287,6 +288,7 @@ on_both_editions! {
             assert_eq!(server.anonymous().get(link).await.text(), "mine", "{text}");
         }
         assert!(rest["content"].as_str().unwrap_or_default().ends_with(&format!("{hers}.")), "{rest}");
+        server.stop().await;
         let stored = server.stores().await.sessions.messages(goclaw_ports::TenantId::MASTER, &session, None).await.unwrap();
         assert!(stored.iter().all(|message| !message.content.contains("?ft=") || message.content.contains("?ft=~")), "no signature is stored");
     }

@@ -54,7 +54,8 @@ on_both_editions! {
         assert!(shell.run("traces list").await.expect(0).out.contains(id));
         let shown = shell.run(&format!("traces show {id} --json")).await.expect(0).json();
         assert_eq!(shown["trace"]["id"], id);
-        assert!(shell.run(&format!("traces show {id}")).await.expect(0).out.contains("llm_call"));
+        // Steps are written a moment later than the trace.
+        goclaw_tests::eventually("its steps", async || shell.run(&format!("traces show {id}")).await.expect(0).out.contains("llm_call")).await;
         shell.run("traces show 0192f0c1-2345-7000-8000-000000000000").await.expect(4);
 
         let written = shell.run(&format!("traces export {id} -o trace.json.gz --json")).await.expect(0).json();

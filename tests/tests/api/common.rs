@@ -167,6 +167,7 @@ fn stable_text(text: &str) -> String {
             (r"call_[0-9a-f]{35}", "call_[id]"),
             (r"http-([^-]*)-[0-9a-f]{8,12}", "http-$1-[id]"),
             (r"/tmp/\.tmp\w+", "[dir]"),
+            (r"\?ft=[\w.-]+", "?ft=[token]"),
             (r"127\.0\.0\.1:\d+", "[address]"),
         ]
         .map(|(pattern, with)| (Regex::new(pattern).unwrap(), with))

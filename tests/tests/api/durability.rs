@@ -111,7 +111,8 @@ on_both_editions! {
         // A number that no other process has among its arguments.
         let pause = format!("{}.{}", if edition == Edition::Lite { 601 } else { 602 }, std::process::id());
         server.llm.next(Answer::tool("exec", &json!({"command": format!("sleep {pause} & sleep {pause}")})));
-        server.owner_socket().await.send("chat.send", &message(&fox_session("1"), "hello")).await;
+        let mut socket = server.owner_socket().await;
+        socket.send("chat.send", &message(&fox_session("1"), "hello")).await;
         eventually("both to run", async || with_argument(&pause).len() == 2).await;
         server.crash().await;
         eventually("both to end", async || with_argument(&pause).is_empty()).await;

@@ -43,7 +43,7 @@ on_both_editions! {
             ask(&mai, "fox", "hi").await;
             assert!(last(&tenants.server).1.contains(soul));
         }
-        create_agent_with(&mai, "owl", json!({"model": "m3"})).await;
+        create_agent_with(&mai, "owl", json!({"model": "m3", "agent_type": "predefined"})).await;
         assert_eq!(listed(&mai).await, ["owl: m3", "fox: m2"]);
         assert!(!last(&tenants.server).2);
         let link = socket.call("agents.links.create", &json!({"sourceAgent": "fox", "targetAgent": "owl"})).await.unwrap()["link"]["id"].clone();

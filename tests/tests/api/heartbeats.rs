@@ -444,6 +444,7 @@ on_both_editions! {
             tokio::spawn(connection);
             let passed = client.execute("update agent_heartbeats set claimed_until = claimed_until - interval '120 seconds' where claimed_until > now()", &[]).await.unwrap();
             assert_eq!(passed, 1, "the claim outlives the process");
+            client.execute("update traces set lease_until = lease_until - interval '120 seconds' where status = 'running'", &[]).await.unwrap();
         }
         server.restart().await;
         let mut socket = server.owner_socket().await;

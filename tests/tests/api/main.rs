@@ -1,4 +1,5 @@
 //! The gateway from outside: the real binary, a scripted model, and nothing else.
+#![recursion_limit = "256"]
 
 /// Runs each test on both editions.
 macro_rules! on_both_editions {

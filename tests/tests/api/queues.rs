@@ -25,6 +25,26 @@ async fn busy(server: &Server, socket: &mut WsClient, session: &str) -> String {
 }
 
 on_both_editions! {
+    async fn messages_are_taken_in_the_order_in_which_they_come(edition) {
+        let server = with_fox(edition).await;
+        server.llm.always(Answer::echo());
+        let mut socket = server.owner_socket().await;
+        for session in 1..=6 {
+            let session = fox_session(&session.to_string());
+            let mut asked = Vec::new();
+            for n in 0..8 {
+                asked.push(socket.send("chat.send", &message(&session, &n.to_string())).await);
+            }
+            for id in &asked {
+                socket.answer(id).await.unwrap();
+            }
+            runs(&server, 0).await;
+            let said = lines(&history(&mut socket, &session).await);
+            let said: Vec<&str> = said.iter().filter_map(|line| line.strip_prefix("user: ")).collect();
+            assert_eq!(said, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+        }
+    }
+
     async fn the_oldest_of_too_many_messages_are_dropped_and_stopall_turns_the_rest_away(edition) {
         let server = with_fox(edition).await;
         server.llm.always(Answer::hang());

@@ -71,7 +71,7 @@ on_both_editions! {
     async fn input_is_answered_as_openai_does(edition) {
         let server = with_fox(edition).await;
         server.llm.always(Answer::echo());
-        let item = json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "two"}, {"type": "input_image", "image_url": "x"}]});
+        let item = json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "two"}, {"type": "input_file", "file_id": "x"}]});
         let earlier = json!({"role": "assistant", "content": [{"type": "output_text", "text": "before", "annotations": []}]});
         let call = json!({"type": "function_call_output", "call_id": "c", "output": "x"});
         for (value, text) in [(json!("one"), "echo: one"), (json!([earlier, item, call]), "echo: two")] {

@@ -234,6 +234,7 @@ on_both_editions! {
         for key in &keys {
             create_agent(&server.with_key(key).user("mai"), "fox").await;
         }
+        create_agent(&server.with_key(&keys[0]).user("lan"), "owl").await;
         let mai = server.with_key(&keys[0]).user("mai");
         let mut socket = server.connected(&json!({"token": keys[0], "user_id": "mai"})).await;
         ask(&mai, "fox", "one").await;
@@ -249,9 +250,9 @@ on_both_editions! {
         // Others have quotas of their own, and so has the same name elsewhere.
         ask(&server.with_key(&keys[1]).user("mai"), "fox", "one").await;
         for text in ["one", "two", "three"] {
-            ask(&server.with_key(&keys[0]).user("lan"), "fox", text).await;
+            ask(&server.with_key(&keys[0]).user("lan"), "owl", text).await;
         }
-        let week = server.with_key(&keys[0]).user("lan").post("/v1/chat/completions", &crate::common::question("fox", "four")).await;
+        let week = server.with_key(&keys[0]).user("lan").post("/v1/chat/completions", &crate::common::question("owl", "four")).await;
         assert!(week.status == 429 && week.text().contains("3 of 3 requests within a week"), "{}", week.text());
 
         let view = socket.call("quota.usage", &json!({})).await.unwrap();

@@ -158,7 +158,7 @@ on_both_databases! {
     async fn turns_that_begin_at_once_share_one_session(db) {
         let tenant = db.tenant("a").await;
         let fox = db.agent(tenant, "fox").await;
-        let news: Vec<_> = (0..32).map(|n| (new_session(fox.id, KEY), [said(&n.to_string())])).collect();
+        let news: Vec<_> = (0..32).map(|n| (new_session(fox.id, KEY), [said(n.to_string())])).collect();
         let begun = futures_util::future::join_all(news.iter().map(|(new, said)| db.stores.sessions.begin_turn(tenant, new, said, None, 100, at(1)))).await;
         let mut pasts: Vec<_> = begun.into_iter().map(|turn| turn.unwrap().past.len()).collect();
         pasts.sort_unstable();

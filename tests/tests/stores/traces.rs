@@ -363,6 +363,13 @@ on_both_databases! {
         db.stores.traces.put_spans(a, std::slice::from_ref(&span_of_a)).await.unwrap();
         let before = db.stores.traces.find(a, of_a.id).await.unwrap();
 
+        let fox = db.agent(a, "fox").await;
+        let of_fox = Trace { agent_id: Some(fox.id), ..trace() };
+        db.stores.traces.insert(a, &of_fox).await.unwrap();
+        db.stores.traces.all_tenants_renew_leases(&[of_fox.id], at(10)).await.unwrap();
+        assert_eq!(db.stores.traces.running_of_agent(a, fox.id, at(9)).await.unwrap(), [of_fox.id]);
+        assert!(db.stores.traces.running_of_agent(a, fox.id, at(10)).await.unwrap().is_empty());
+        assert!(db.stores.traces.running_of_agent(b, fox.id, at(9)).await.unwrap().is_empty());
         assert_eq!(db.stores.traces.find(b, of_a.id).await.unwrap(), None);
         assert_eq!(db.stores.traces.list(b, &all()).await.unwrap().0, std::slice::from_ref(&of_b));
         assert!(!db.stores.traces.finish(b, of_a.id, &end(TraceStatus::Error, "stolen")).await.unwrap());

@@ -99,9 +99,12 @@ pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed
     Value::Object(body)
 }
 
+/// Tools, and what they look like in a request.
+type RenderedTools = (Arc<[ToolDefinition]>, Arc<Value>);
+
 /// The tools of the last question as they were sent: most questions offer the same ones.
 #[derive(Default)]
-pub(super) struct Rendered(Mutex<Option<(Arc<[ToolDefinition]>, Arc<Value>)>>);
+pub(super) struct Rendered(Mutex<Option<RenderedTools>>);
 
 impl Rendered {
     fn of(&self, tools: &Arc<[ToolDefinition]>, profile: SchemaProfile) -> Value {

@@ -226,7 +226,7 @@ async fn a_reading_thread_survives_a_panic_and_cannot_write() {
     let thread = thread::spawn(move || read(&reader, &Mutex::new(orders)));
     let panicked = queue.call::<(), _>(|_| panic!("out of luck")).await;
     assert_eq!(panicked.unwrap_err().kind, ErrorKind::Internal);
-    assert_eq!(queue.call(|connection| note(connection, "forbidden")).await.unwrap_err().kind, ErrorKind::Internal);
+    assert_eq!(queue.call(|connection| note(connection, "forbidden")).await.unwrap_err().kind, ErrorKind::Unavailable);
     assert_eq!(queue.call(|connection| Ok(connection.query_row("select 42", [], |row| row.get::<_, i64>(0))?)).await.unwrap(), 42);
     queue.close().await;
     thread.join().unwrap();

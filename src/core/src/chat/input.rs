@@ -4,9 +4,12 @@ use crate::{
     agents::DEFAULT_KEY,
     media::{Attachment, MAX_FILES},
 };
-use goclaw_ports::{Error, JsonObject, Result, message};
+use goclaw_ports::{Error, ErrorKind, JsonObject, Result, message};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+/// How long the texts of a question may be altogether, in bytes. Pictures may be larger.
+const MAX_TEXTS: usize = 1 << 20;
 
 /// A question over REST, in the form of OpenAI's clients.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +61,15 @@ pub enum InputContent {
     Parts(Vec<InputPart>),
 }
 
+impl InputContent {
+    fn text_len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Parts(parts) => parts.iter().map(|part| part.text.len()).sum(),
+        }
+    }
+}
+
 /// A part of a message.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct InputPart {
@@ -106,10 +118,13 @@ impl Completion {
     /// The last user message, which has a text or pictures.
     ///
     /// # Errors
-    /// `Invalid` if there is none, and for pictures that are none or too many.
+    /// `Invalid` if there is none, and for pictures that are none or too many; `TooLarge` for too much text.
     pub(super) fn question(&self) -> Result<Question> {
         if self.messages.is_empty() {
             return Err(Error::invalid(message::messages_required()));
+        }
+        if self.messages.iter().filter_map(|message| message.content.as_ref()).map(InputContent::text_len).sum::<usize>() > MAX_TEXTS {
+            return Err(Error::new(ErrorKind::TooLarge, message::body_too_large(MAX_TEXTS)));
         }
         let last = self.messages.iter().rev().find(|message| message.role == "user").and_then(|message| message.content.as_ref());
         let (text, pictures) = match last {

@@ -15,12 +15,15 @@ use goclaw_ports::{
 use serde::Serialize;
 use std::sync::Arc;
 
+/// Which agents a list holds: those that this user may see, and those of this status; all where nothing is named.
+type Listed = (Option<String>, Option<&'static str>);
+
 /// Agents that were looked up lately, and the store behind them.
 pub struct KnownAgents {
     store: Arc<dyn AgentStore>,
     coherence: Arc<Coherence>,
     agents: TenantLookups<String, Option<Arc<Agent>>>,
-    lists: TenantLookups<(Option<String>, Option<&'static str>), Arc<[Agent]>>,
+    lists: TenantLookups<Listed, Arc<[Agent]>>,
     files: TenantLookups<AgentId, Arc<[ContextFile]>>,
     users: TenantLookups<(AgentId, String), Arc<Met>>,
 }

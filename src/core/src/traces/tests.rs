@@ -3,7 +3,7 @@
 use super::*;
 use async_trait::async_trait;
 use goclaw_ports::{
-    Error,
+    AgentId, Error,
     clock::{SystemClock, SystemIds},
     events::EventStream,
     traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, LostRun, TraceFilter, TraceStatus},
@@ -51,6 +51,9 @@ impl TraceStore for Shelf {
         Ok(vec![])
     }
     async fn llm_calls(&self, _: TenantId, _: &LlmCallFilter) -> Result<Vec<LlmCall>> {
+        Ok(vec![])
+    }
+    async fn running_of_agent(&self, _: TenantId, _: AgentId, _: DateTime<Utc>) -> Result<Vec<TraceId>> {
         Ok(vec![])
     }
     async fn all_tenants_renew_leases(&self, ids: &[TraceId], _: DateTime<Utc>) -> Result<Vec<TraceId>> {

@@ -5,10 +5,11 @@ use crate::{api::SseBody, error::words};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use goclaw_core::{
-    archives::{Job, Step},
+    archives::{Job, Progress, Step},
     caller::Locale,
 };
 use goclaw_ports::Error;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -23,6 +24,17 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// How many events wait for the client.
 const QUEUE: usize = 64;
+
+/// What an event of a job holds: how far it is, or why nothing came of it; what came of it.
+#[derive(JsonSchema)]
+#[schemars(untagged, rename = "{T}Event")]
+#[expect(dead_code, reason = "says in the document what events hold")]
+pub(crate) enum JobEvent<T> {
+    /// `progress` and `error`.
+    Progress(Progress),
+    /// `complete`.
+    Complete(T),
+}
 
 /// The events of a job. `complete` makes the answer of what came of it, `failed` the data of the last event from why nothing did.
 /// Dropping the stream drops the job.

@@ -192,8 +192,7 @@ pub fn without_null(value: Value) -> Value {
 /// The parts of a document that hold something which this version does not use.
 #[must_use]
 pub fn dormant(document: &Value) -> Vec<&'static str> {
-    const DORMANT: &[&str] =
-        &["channels", "sessions", "database", "cron", "bindings", "agents.list", "tools.web", "tools.browser", "tools.mcp_servers"];
+    const DORMANT: &[&str] = &["channels", "sessions", "database", "cron", "bindings", "agents.list", "tools.web", "tools.browser", "tools.mcp_servers"];
     let holds = |value: &Value| match value {
         Value::Object(map) => !map.is_empty(),
         Value::Array(items) => !items.is_empty(),

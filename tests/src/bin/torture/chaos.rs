@@ -1,11 +1,12 @@
 //! Questions to a model that misbehaves in every way: each has a clear end, and nothing stays behind.
 
 use crate::{
+    load::setup,
     options::Options,
     report::Outcome,
     upstream::{Mood, Moody},
 };
-use goclaw_tests::{Edition, Server, Setup, census::Census, conversation::paired, eventually};
+use goclaw_tests::{Edition, Server, census::Census, conversation::paired, eventually};
 use serde_json::{Value, json};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -23,7 +24,7 @@ const KEPT: u64 = 150_000_000;
 
 pub async fn attack(edition: Edition, options: &Options) -> Outcome {
     let model = Moody::start(options.seed).await;
-    let server = Setup::new(edition).await.env("GOCLAW_LOG_LEVEL", "info").env("GOCLAW_OPENAI_BASE_URL", &model.base()).start().await;
+    let server = setup(edition).await.env("GOCLAW_OPENAI_BASE_URL", &model.base()).start().await;
     server.owner().post("/v1/agents", &json!({"agent_key": "fox", "agent_type": "predefined"})).await.expect(201);
     let found = Arc::new(Mutex::new(Outcome::default()));
     model.set(Some(Mood::Good));

@@ -2,13 +2,13 @@
 //! that Rust needs anyway makes a few lines of C into a library, which is loaded before the system's and shifts this one process.
 
 use crate::{
-    load::Load,
+    load::{Load, setup},
     options::Options,
     readback::{history, read_back},
     remains,
     report::Outcome,
 };
-use goclaw_tests::{Answer, Edition, Server, Setup, census::Census, eventually, fake_llm::Gate, within};
+use goclaw_tests::{Answer, Edition, Server, census::Census, eventually, fake_llm::Gate, within};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
@@ -45,7 +45,7 @@ impl Clock {
 }
 
 pub async fn attack(edition: Edition, options: &Options) -> Outcome {
-    let setup = Setup::new(edition).await.env("GOCLAW_LOG_LEVEL", "info");
+    let setup = setup(edition).await;
     let library = match library(setup.dir()) {
         Ok(library) => library,
         Err(reason) => return Outcome::not_run(reason),

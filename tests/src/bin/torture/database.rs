@@ -2,14 +2,14 @@
 
 use crate::{
     cluster::Cluster,
-    load::Load,
+    load::{Load, setup},
     options::{Chance, Options},
     proxy::{Proxy, Way},
     readback::read_back,
     remains,
     report::Outcome,
 };
-use goclaw_tests::{Edition, Server, Setup, eventually, within};
+use goclaw_tests::{Edition, Server, eventually, within};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -44,7 +44,7 @@ pub async fn attack(options: &Options) -> Outcome {
     };
     let proxy = Proxy::start(cluster.port).await;
     let (mut outcome, mut chance) = (Outcome::default(), Chance::new(options.seed));
-    let setup = Setup::new(Edition::Standard).await.env("GOCLAW_LOG_LEVEL", "info").env("GOCLAW_POSTGRES_DSN", &Cluster::dsn(proxy.port, "goclaw"));
+    let setup = setup(Edition::Standard).await.env("GOCLAW_POSTGRES_DSN", &Cluster::dsn(proxy.port, "goclaw"));
     let server = setup.start().await;
     server.owner().post("/v1/agents", &json!({"agent_key": "fox", "agent_type": "predefined"})).await.expect(201);
     let load = Load::new(true);

@@ -1,7 +1,14 @@
 //! A data directory that is full, and one that cannot be written.
 
-use crate::{load::Load, mount::SmallDisk, options::Options, readback::read_back, remains, report::Outcome};
-use goclaw_tests::{Edition, Reply, Server, Setup, eventually, within};
+use crate::{
+    load::{Load, setup},
+    mount::SmallDisk,
+    options::Options,
+    readback::read_back,
+    remains,
+    report::Outcome,
+};
+use goclaw_tests::{Edition, Reply, Server, eventually, within};
 use serde_json::json;
 use std::{fs, time::Duration};
 use tokio::time::sleep;
@@ -15,7 +22,7 @@ const WRITES: usize = 40;
 const PROBE: usize = 4 << 20;
 
 pub async fn attack(edition: Edition, options: &Options) -> Outcome {
-    let setup = Setup::new(edition).await.env("GOCLAW_LOG_LEVEL", "info");
+    let setup = setup(edition).await;
     let data = setup.dir().join("data");
     let disk = match SmallDisk::mount(&data, MEGABYTES) {
         Ok(disk) => disk,

@@ -1,13 +1,13 @@
 //! kill -9, again and again, while clients of every kind write.
 
 use crate::{
-    load::Load,
+    load::{Load, setup},
     options::{Chance, Options},
     readback::read_back,
     remains,
     report::Outcome,
 };
-use goclaw_tests::{Edition, Setup, within};
+use goclaw_tests::{Edition, within};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const MOST: usize = 120;
 
 pub async fn attack(edition: Edition, options: &Options) -> Outcome {
     let (mut outcome, mut chance) = (Outcome::default(), Chance::new(options.seed));
-    let mut server = Setup::new(edition).await.env("GOCLAW_LOG_LEVEL", "info").start().await;
+    let mut server = setup(edition).await.start().await;
     server.owner().post("/v1/agents", &json!({"agent_key": "fox", "agent_type": "predefined"})).await.expect(201);
     let load = Load::new(false);
     load.script(&server.llm);

@@ -2,7 +2,7 @@
 
 use crate::recorder::{Place, Recorder};
 use goclaw_tests::{
-    Answer, Http, Reply, Server, WsClient,
+    Answer, Edition, Http, Reply, Server, Setup, WsClient,
     conversation::paired,
     fake_llm::{FakeLlm, Request},
 };
@@ -20,6 +20,11 @@ use tokio::task::JoinSet;
 pub const TALKERS: usize = 4;
 /// Clients that ask over REST.
 const ASKERS: usize = 2;
+
+/// A gateway whose agents meet new users without ceremony: what they are told about first meetings would get into the way of the scripts.
+pub async fn setup(edition: Edition) -> Setup {
+    Setup::new(edition).await.env("GOCLAW_LOG_LEVEL", "info").config(json!({"agents": {"defaults": {"onboarding": false}}}))
+}
 
 /// What all clients share.
 pub struct Load {

@@ -22,7 +22,10 @@ pub async fn read_back(server: &Server, load: &Load) -> Vec<String> {
             wrong.push(format!("{session}: {fault}"));
         }
         let lines: Vec<_> = stored.iter().filter_map(said).collect();
-        wrong.extend(load.recorder.check_lines(&session, &lines).err());
+        if let Err(fault) = load.recorder.check_lines(&session, &lines) {
+            let all: Vec<_> = stored.iter().map(|message| format!("{}: {}", message["role"], message["content"])).collect();
+            wrong.push(format!("{fault}; the conversation is {all:?}"));
+        }
     }
     wrong.extend(loose(&mut socket, load.recorder.take_loose()).await);
     socket.close().await;
@@ -100,18 +103,15 @@ async fn sessions(socket: &mut WsClient, channel: &str) -> Vec<Value> {
 /// The texts that are in no conversation of REST clients. Each answered question has one of its own, the newest first.
 async fn loose(socket: &mut WsClient, texts: Vec<String>) -> Vec<String> {
     let mut missing: BTreeSet<_> = texts.into_iter().collect();
-    let newest = json!({"channel": "http", "limit": PAGE});
     let mut offset = 0;
     while !missing.is_empty() {
-        let mut params = newest.clone();
-        params["offset"] = offset.into();
-        let page = socket.call("sessions.list", &params).await.unwrap_or_else(|error| panic!("sessions.list: {error:?}"));
+        let page = socket.call("sessions.list", &json!({"limit": PAGE, "offset": offset})).await.unwrap_or_else(|error| panic!("sessions.list: {error:?}"));
         let page = page["sessions"].as_array().cloned().unwrap_or_default();
         if page.is_empty() {
             break;
         }
         offset += page.len();
-        for found in page {
+        for found in page.iter().filter(|session| session["channel"] == "http") {
             for message in history(socket, found["key"].as_str().unwrap_or_default()).await {
                 missing.remove(message["content"].as_str().unwrap_or_default());
             }

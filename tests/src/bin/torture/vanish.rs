@@ -1,7 +1,7 @@
 //! Clients that go away in the middle of an answer, without a word.
 
-use crate::{options::Options, report::Outcome};
-use goclaw_tests::{Answer, Edition, Server, Setup, census::Census, eventually, fake_llm::Gate, server::GATEWAY_TOKEN, within};
+use crate::{load::setup, options::Options, report::Outcome};
+use goclaw_tests::{Answer, Edition, Server, census::Census, eventually, fake_llm::Gate, server::GATEWAY_TOKEN, within};
 use serde_json::json;
 use std::time::Instant;
 use tokio::{
@@ -17,7 +17,7 @@ const SPARE: usize = 40;
 
 pub async fn attack(edition: Edition, options: &Options) -> Outcome {
     let mut outcome = Outcome::default();
-    let server = Setup::new(edition).await.env("GOCLAW_LOG_LEVEL", "info").env("GOCLAW_LANE_MAIN", "1000").start().await;
+    let server = setup(edition).await.env("GOCLAW_LANE_MAIN", "1000").start().await;
     server.owner().post("/v1/agents", &json!({"agent_key": "fox", "agent_type": "predefined"})).await.expect(201);
     let clients = options.rounds_or(CLIENTS);
     let begun = Instant::now();

@@ -72,8 +72,14 @@ mod tests {
         fn nothing_is_lost_and_no_link_is_cut(parts in proptest::collection::vec("(/v1/files/|/v1|\\]\\(/|[a /)é]){0,4}", 0..12)) {
             let pieces = pieces(&parts.iter().map(String::as_str).collect::<Vec<_>>());
             prop_assert_eq!(pieces.concat(), parts.concat());
-            let (_, but_last) = pieces.split_last().unwrap();
-            prop_assert!(but_last.iter().all(|piece| unfinished(piece) == piece.len()));
+            let whole = parts.concat();
+            let links = [FILES, MEDIA, BARE].into_iter().flat_map(|start| whole.match_indices(start)).map(|(at, _)| at);
+            let links: Vec<_> = links.map(|at| at..at + whole[at..].find(ends).unwrap_or(whole.len() - at)).collect();
+            let mut cut = 0;
+            for piece in &pieces[..pieces.len() - 1] {
+                cut += piece.len();
+                prop_assert!(links.iter().all(|link| cut <= link.start || link.end <= cut), "{:?}", pieces);
+            }
         }
     }
 }

@@ -5,11 +5,14 @@ use crate::{
     auth::Who,
     error::ApiError,
     gateway::Gateway,
-    http::{export::ArchiveFile, progress},
+    http::{
+        export::ArchiveFile,
+        progress::{self, JobEvent},
+    },
 };
 use actix_web::web;
 use goclaw_core::{
-    archives::{ExportPreview, ImportFields, ImportPreview, ImportSummary, Progress},
+    archives::{ExportPreview, ImportFields, ImportPreview, ImportSummary},
     exports::Export,
 };
 use goclaw_ports::{Error, archives::MAX_ARCHIVE};
@@ -52,10 +55,13 @@ pub struct MergeQuery {
 }
 
 /// Where an export can be fetched, for five minutes.
-#[derive(Serialize)]
-struct Ready {
+#[derive(Serialize, JsonSchema)]
+pub struct Ready {
+    /// Where.
     download_url: String,
+    /// What to call it.
     file_name: String,
+    /// How long it is, in bytes.
     file_size: u64,
 }
 
@@ -77,7 +83,7 @@ pub(super) async fn export(
     id: web::Path<String>,
     query: ApiQuery<ExportQuery>,
     gateway: web::Data<Gateway>,
-) -> Result<MediaOrSse<ArchiveFile, Progress>, ApiError> {
+) -> Result<MediaOrSse<ArchiveFile, JobEvent<Ready>>, ApiError> {
     let (agent, job) = gateway.core.archives.export(&who, &id, query.sections.as_deref()).await?;
     if query.stream != Some(true) {
         return Ok(MediaOrSse::Media(ArchiveFile(Arc::new(job.finish().await?))));
@@ -121,7 +127,7 @@ pub(super) async fn import(
     query: ApiQuery<ImportQuery>,
     form: FileForm<MAX_ARCHIVE, ImportFields>,
     gateway: web::Data<Gateway>,
-) -> Result<CreatedOrSse<ImportSummary, Progress>, ApiError> {
+) -> Result<CreatedOrSse<ImportSummary, JobEvent<ImportSummary>>, ApiError> {
     let archives = &gateway.core.archives;
     let (admission, permission) = parted(archives.admit(&who));
     let form = form.read(permission).await?;
@@ -144,7 +150,7 @@ pub(super) async fn merge(
     query: ApiQuery<MergeQuery>,
     form: FileForm<MAX_ARCHIVE, NoFields>,
     gateway: web::Data<Gateway>,
-) -> Result<JsonOrSse<ImportSummary, Progress>, ApiError> {
+) -> Result<JsonOrSse<ImportSummary, JobEvent<ImportSummary>>, ApiError> {
     let archives = &gateway.core.archives;
     let (admission, permission) = parted(archives.admit_into(&who, &id).await);
     let form = form.read(permission).await?;
