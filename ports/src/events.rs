@@ -4,8 +4,17 @@ use crate::{Result, TenantId};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 use uuid::Uuid;
+
+/// The name of what runs tell while they go on: by far the most events.
+pub const AGENT: &str = "agent";
 
 /// Something that happened in a tenant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,10 +51,45 @@ pub trait EventBus: Send + Sync {
     fn publish(&self, event: Event);
     /// Listens from now on.
     fn subscribe(&self) -> Box<dyn EventStream>;
+    /// Listens from now on to all but [`AGENT`] events, which would wake a listener for nothing that looks for something else.
+    fn subscribe_to_others(&self) -> Box<dyn EventStream>;
+    /// Somebody wants to know what runs tell, until this is dropped.
+    fn attend(&self) -> Attendance;
+    /// Whether anybody wants to know what runs tell. If not, [`AGENT`] events need not be published.
+    fn attended(&self) -> bool;
     /// Sends off what is still waiting for other replicas.
     async fn flush(&self) {}
     /// Sends off what is still waiting, and tells the other replicas that this one goes. What is published afterwards stays here.
     async fn close(&self) {}
+}
+
+/// Counts who wants to know what runs tell.
+#[derive(Debug, Clone, Default)]
+pub struct Audience(Arc<AtomicUsize>);
+
+/// Somebody who wants to know what runs tell.
+#[derive(Debug)]
+pub struct Attendance(Arc<AtomicUsize>);
+
+impl Audience {
+    /// One more, until this is dropped.
+    #[must_use]
+    pub fn join(&self) -> Attendance {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Attendance(self.0.clone())
+    }
+
+    /// Whether there is nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// What a listener hears.

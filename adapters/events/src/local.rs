@@ -1,7 +1,7 @@
 //! The event bus of one process.
 
 use async_trait::async_trait;
-use goclaw_ports::events::{Event, EventBus, EventStream, Heard};
+use goclaw_ports::events::{AGENT, Attendance, Audience, Event, EventBus, EventStream, Heard};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 /// How many events a listener may be behind before it misses some.
@@ -11,7 +11,10 @@ pub const DEFAULT_CAPACITY: usize = 4096;
 /// how many it missed and goes on with the oldest that is left.
 #[derive(Debug, Clone)]
 pub struct LocalBus {
-    sender: broadcast::Sender<Told>,
+    all: broadcast::Sender<Told>,
+    /// The same without what runs tell.
+    others: broadcast::Sender<Told>,
+    audience: Audience,
 }
 
 #[derive(Debug, Clone)]
@@ -25,7 +28,8 @@ impl LocalBus {
     /// A bus that keeps at least this many events (the next power of two) for slow listeners.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { sender: broadcast::Sender::new(capacity.max(1)) }
+        let sender = || broadcast::Sender::new(capacity.max(1));
+        Self { all: sender(), others: sender(), audience: Audience::default() }
     }
 
     /// Tells all listeners that events have passed them by: they hear `Heard::Missed(0)`.
@@ -34,8 +38,12 @@ impl LocalBus {
     }
 
     fn tell(&self, told: Told) {
+        let of_a_run = matches!(&told, Told::Event(event) if event.name == AGENT);
         // It fails only when nobody listens, and then nobody misses it.
-        drop(self.sender.send(told));
+        if !of_a_run {
+            drop(self.others.send(told.clone()));
+        }
+        drop(self.all.send(told));
     }
 }
 
@@ -51,7 +59,19 @@ impl EventBus for LocalBus {
     }
 
     fn subscribe(&self) -> Box<dyn EventStream> {
-        Box::new(Listener(self.sender.subscribe()))
+        Box::new(Listener(self.all.subscribe()))
+    }
+
+    fn subscribe_to_others(&self) -> Box<dyn EventStream> {
+        Box::new(Listener(self.others.subscribe()))
+    }
+
+    fn attend(&self) -> Attendance {
+        self.audience.join()
+    }
+
+    fn attended(&self) -> bool {
+        !self.audience.is_empty()
     }
 }
 
@@ -105,6 +125,18 @@ mod tests {
         let mut listener = bus.subscribe();
         bus.publish(event(2));
         assert_eq!(number(&mut listener).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn who_listens_to_others_hears_nothing_of_runs_but_what_was_missed() {
+        let bus = LocalBus::new(8);
+        let mut listener = bus.subscribe_to_others();
+        bus.publish(event(1));
+        bus.publish(Event { name: "session.updated".into(), ..event(2) });
+        assert_eq!(number(&mut listener).await, Some(2));
+        bus.publish(event(3));
+        bus.missed();
+        assert!(matches!(listener.next().await, Heard::Missed(0)));
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use goclaw_ports::{
     Error, Result,
     clock::{Clock, SystemClock},
-    events::{Event, EventBus, EventRelay, EventStream},
+    events::{AGENT, Attendance, Event, EventBus, EventRelay, EventStream},
 };
 use outbox::{Limits, Outbox};
 use peers::Peers;
@@ -30,9 +30,6 @@ use std::{
 };
 use tokio::{runtime::Handle, task::AbortHandle, time::timeout};
 use uuid::Uuid;
-
-/// The events of a run: many, and of no use to anybody who is not there while it goes on.
-const ONLY_FOR_THE_LIVING: &str = "agent";
 
 /// How many replicas' last words are read at the start; with more, it is taken for granted that some are there.
 const LAST_WORDS: usize = 100;
@@ -165,7 +162,8 @@ impl Drop for RelayedBus {
 #[async_trait]
 impl EventBus for RelayedBus {
     fn publish(&self, event: Event) {
-        let shared = event.name != ONLY_FOR_THE_LIVING || self.shared.peers.any();
+        // What runs tell is of no use to anybody who is not there while they go on.
+        let shared = event.name != AGENT || self.shared.peers.any();
         if shared && !self.shared.closed.load(Ordering::SeqCst) {
             let line = wire::line(&event, self.shared.options.clock.now());
             self.local.publish(event);
@@ -177,6 +175,19 @@ impl EventBus for RelayedBus {
 
     fn subscribe(&self) -> Box<dyn EventStream> {
         self.local.subscribe()
+    }
+
+    fn subscribe_to_others(&self) -> Box<dyn EventStream> {
+        self.local.subscribe_to_others()
+    }
+
+    fn attend(&self) -> Attendance {
+        self.local.attend()
+    }
+
+    /// What other replicas' clients want to know is not known here.
+    fn attended(&self) -> bool {
+        self.local.attended() || self.shared.peers.any()
     }
 
     /// Waits until the relay has all events, at most two seconds.

@@ -101,14 +101,17 @@ fn opened(connection: &Connection, tenant: TenantId, new: &NewSession, now: Date
     find(connection, tenant, &new.key)?.ok_or_else(|| Error::not_found("session", &new.key).into())
 }
 
-/// The session with this key and its last messages, if it is this user's.
-fn turn(connection: &Connection, tenant: TenantId, new: &NewSession, limit: i64) -> Result<Option<Turn>, Failure> {
-    let Some(session) = find(connection, tenant, &new.key)? else { return Ok(None) };
-    if session.user_id != new.user_id {
-        return Err(Error::forbidden("this session belongs to another user").into());
-    }
-    let past = if session.message_count == 0 { vec![] } else { before(connection, tenant, &new.key, i64::MAX, limit)? };
+/// The session with this key and its last messages of before `seq`, if it is this user's.
+fn turn(connection: &Connection, tenant: TenantId, new: &NewSession, seq: i64, limit: i64) -> Result<Option<Turn>, Failure> {
+    let snapshot = connection.unchecked_transaction()?;
+    let Some(session) = find(&snapshot, tenant, &new.key)? else { return Ok(None) };
+    owned(&session, new)?;
+    let past = if session.message_count == 0 { vec![] } else { before(&snapshot, tenant, &new.key, seq, limit)? };
     Ok(Some(Turn { session, past: past.into_iter().map(|stored| stored.message).collect() }))
+}
+
+fn owned(session: &Session, new: &NewSession) -> Result<()> {
+    if session.user_id == new.user_id { Ok(()) } else { Err(Error::forbidden("this session belongs to another user")) }
 }
 
 /// Removes all messages of a session.
@@ -131,6 +134,7 @@ fn texts(messages: &[ChatMessage], now: DateTime<Utc>) -> Result<Vec<(String, Da
     messages.iter().map(text).collect::<Result<_, serde_json::Error>>().map_err(Error::internal)
 }
 
+/// Adds messages to a session, and answers with the number of the first.
 pub(crate) fn append(
     connection: &Connection,
     tenant: TenantId,
@@ -138,7 +142,7 @@ pub(crate) fn append(
     messages: &[(String, DateTime<Utc>)],
     delta: &SessionDelta,
     now: DateTime<Utc>,
-) -> Result<(), Failure> {
+) -> Result<i64, Failure> {
     let count = i64::try_from(messages.len()).map_err(Error::internal)?;
     let bytes = i64::try_from(messages.iter().map(|(json, _)| json.len()).sum::<usize>()).map_err(Error::internal)?;
     let (id, next): (String, i64) = connection
@@ -183,7 +187,7 @@ pub(crate) fn append(
     for answered in &delta.answered {
         connection.prepare_cached("delete from inbound_messages where tenant_id = ?1 and id = ?2")?.execute(params![tenant, Text(answered)])?;
     }
-    Ok(())
+    Ok(next - count)
 }
 
 #[async_trait]
@@ -207,36 +211,35 @@ impl SessionStore for Sqlite {
         now: DateTime<Utc>,
     ) -> Result<Turn> {
         let said = texts(said, now)?;
+        let limit = limit.max(0);
+        if said.is_empty() {
+            let new = new.clone();
+            if let Some(known) = self.read(move |connection| turn(connection, tenant, &new, i64::MAX, limit)).await? {
+                return Ok(known);
+            }
+        }
         let wanted = new.clone();
-        let known = self
-            .read(move |connection| {
-                let snapshot = connection.unchecked_transaction()?;
-                turn(&snapshot, tenant, &wanted, limit.max(0))
+        let (session, past_before) = self
+            .write(move |connection| {
+                let session = opened(connection, tenant, &wanted, now)?;
+                owned(&session, &wanted)?;
+                if said.is_empty() {
+                    return Ok((session, Some(i64::MAX)));
+                }
+                let first = append(connection, tenant, &wanted.key, &said, &SessionDelta { said: waited, ..SessionDelta::default() }, now)?;
+                let bytes = i64::try_from(said.iter().map(|(json, _)| json.len()).sum::<usize>()).map_err(Error::internal)?;
+                let count = i64::try_from(said.len()).map_err(Error::internal)?;
+                let past_before = (session.message_count > 0).then_some(first);
+                let session =
+                    Session { message_count: session.message_count + count, message_bytes: session.message_bytes + bytes, updated_at: now, ..session };
+                Ok((session, past_before))
             })
             .await?;
-        if said.is_empty()
-            && let Some(known) = known
-        {
-            return Ok(known);
-        }
+        // What was said before is read when all is written: the writer's time belongs to all, and a new conversation has no past.
+        let Some(seq) = past_before else { return Ok(Turn { session, past: vec![] }) };
         let new = new.clone();
-        self.write(move |connection| {
-            let session = opened(connection, tenant, &new, now)?;
-            // Most turns find what was read a moment ago, and the writer need not read it again.
-            let past = match known.filter(|known| known.session == session) {
-                Some(known) => known.past,
-                None => turn(connection, tenant, &new, limit.max(0))?.map(|turn| turn.past).unwrap_or_default(),
-            };
-            if said.is_empty() {
-                return Ok(Turn { session, past });
-            }
-            append(connection, tenant, &new.key, &said, &SessionDelta { said: waited, ..SessionDelta::default() }, now)?;
-            let bytes = i64::try_from(said.iter().map(|(json, _)| json.len()).sum::<usize>()).map_err(Error::internal)?;
-            let count = i64::try_from(said.len()).map_err(Error::internal)?;
-            let (message_count, message_bytes) = (session.message_count + count, session.message_bytes + bytes);
-            Ok(Turn { session: Session { message_count, message_bytes, updated_at: now, ..session }, past })
-        })
-        .await
+        let known = self.read(move |connection| turn(connection, tenant, &new, seq, limit)).await?;
+        Ok(known.unwrap_or(Turn { session, past: vec![] }))
     }
 
     async fn find(&self, tenant: TenantId, key: &str) -> Result<Option<Session>> {
@@ -285,7 +288,7 @@ impl SessionStore for Sqlite {
     async fn append(&self, tenant: TenantId, key: &str, messages: &[ChatMessage], delta: &SessionDelta, now: DateTime<Utc>) -> Result<()> {
         let messages = texts(messages, now)?;
         let (key, delta) = (key.to_owned(), delta.clone());
-        self.write(move |connection| append(connection, tenant, &key, &messages, &delta, now)).await
+        self.write(move |connection| append(connection, tenant, &key, &messages, &delta, now).map(drop)).await
     }
 
     async fn messages_before(&self, tenant: TenantId, key: &str, before: Option<i64>, limit: i64) -> Result<Vec<StoredMessage>> {

@@ -127,7 +127,7 @@ impl Coherence {
 
     /// Listens to other replicas, until the bus is gone.
     pub(crate) fn listen(self: &Arc<Self>, runtime: &tokio::runtime::Handle) {
-        let (coherence, mut events) = (self.clone(), self.bus.subscribe());
+        let (coherence, mut events) = (self.clone(), self.bus.subscribe_to_others());
         runtime.spawn(async move {
             loop {
                 match events.next().await {

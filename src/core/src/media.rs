@@ -6,7 +6,7 @@ mod attachment;
 pub(crate) use announced::announced;
 pub(crate) use attachment::{Attachment, Content};
 
-use crate::{files::kind, settings::LiveSettings};
+use crate::{files::kind, settings::LiveSettings, workspace};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use goclaw_ports::{
     Error, MediaId, Result, TenantId,
@@ -77,7 +77,7 @@ impl MediaShelf {
         if attachments.is_empty() {
             return Ok(vec![]);
         }
-        let directory = tokio::fs::canonicalize(shelf.directory).await.map_err(Error::internal)?;
+        let directory = workspace::made(shelf.directory).await?;
         let linked = tokio::fs::symlink_metadata(directory.join(KEPT)).await;
         if linked.is_ok_and(|metadata| metadata.is_symlink()) {
             return Err(Error::forbidden(format!("{KEPT} of the workspace is a link")));

@@ -179,7 +179,7 @@ impl Summoner {
             Order::Edit(wish) => wish,
         };
         trace.input_preview = preview(text);
-        let trace = self.tracer.begin(agent.tenant_id, trace).await;
+        let trace = self.tracer.begin(agent.tenant_id, trace, CancellationToken::new());
         let mut writer = Writer { provider, model, settings, trace };
         let shelf = AgentShelf { summoner: self, job };
         let done = match job.order {

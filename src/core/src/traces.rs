@@ -30,7 +30,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How many changes wait at most before they are counted as dropped.
@@ -60,8 +63,8 @@ pub struct Tracer {
     ids: Arc<dyn Ids>,
     queue: mpsc::Sender<Write>,
     exporter: Option<Arc<dyn TraceExporter>>,
-    /// The ends of traces that are being written.
-    ends: TaskTracker,
+    /// The beginnings and ends of traces that are being written.
+    writing: TaskTracker,
     leases: Arc<Leases>,
 }
 
@@ -79,21 +82,25 @@ impl Tracer {
         let (queue, writes) = mpsc::channel(QUEUE);
         let writer = Writer { store: store.clone(), bus, waiting: HashMap::new(), changed: HashMap::new(), count: 0 };
         runtime.spawn(writer.work(writes));
-        Self { store, usage, clock, ids, queue, exporter, ends: TaskTracker::new(), leases: Arc::default() }
+        Self { store, usage, clock, ids, queue, exporter, writing: TaskTracker::new(), leases: Arc::default() }
     }
 
-    /// Begins a run's trace. If it cannot be stored, the run goes on without.
-    pub async fn begin(&self, tenant: TenantId, trace: Trace) -> RunTrace {
-        let stored = self.store.insert(tenant, &trace).await;
-        let lease = stored.is_ok().then(|| self.leases.take(trace.id));
+    /// Begins a run's trace. It is stored beside what the run does next; if it cannot be stored, the run goes on without. `stop` stops
+    /// the run if others take its process for gone and give the run up.
+    pub fn begin(&self, tenant: TenantId, trace: Trace, stop: CancellationToken) -> RunTrace {
         let (id, user) = (trace.id, trace.user_id.as_str().into());
-        if let Err(error) = &stored {
-            tracing::warn!(%error, "the trace could not be stored; the run goes on without");
-        }
-        let mut root = self.span(tenant, trace.id, "agent", trace.tags.first().unwrap_or(&trace.name));
+        let mut root = self.span(tenant, id, "agent", trace.tags.first().unwrap_or(&trace.name));
         root.agent_id = trace.agent_id;
-        let export = self.exporter.clone().map(|exporter| Export { exporter, trace, spans: vec![] });
-        let mut run = RunTrace { tracer: self.clone(), whose: (tenant, user), on: stored.is_ok(), trace: id, root, left: vec![], export, lease };
+        let export = self.exporter.clone().map(|exporter| Export { exporter, trace: trace.clone(), spans: vec![] });
+        let (store, leases) = (self.store.clone(), self.leases.clone());
+        let begun = self.writing.spawn(async move {
+            let stored = store.insert(tenant, &trace).await;
+            if let Err(error) = &stored {
+                tracing::warn!(%error, "the trace could not be stored; the run goes on without");
+            }
+            stored.ok().map(|()| leases.take(id, stop))
+        });
+        let mut run = RunTrace { tracer: self.clone(), whose: (tenant, user), trace: id, root, left: vec![], export, begun };
         run.tell(run.root.clone());
         run
     }
@@ -104,7 +111,7 @@ impl Tracer {
 
     /// Ends a run's trace beside whatever comes next.
     pub fn finish(&self, trace: RunTrace, status: TraceStatus, error: String, output: String) {
-        self.ends.spawn(async move { trace.finish(status, &error, &output).await });
+        self.writing.spawn(async move { trace.finish(status, &error, &output).await });
     }
 
     /// What an agent's runs have cost since then (a whole hour), in US dollars, with the calls that this process has noted so far.
@@ -116,8 +123,8 @@ impl Tracer {
 
     /// Waits until everything that was handed over is written.
     pub async fn flush(&self) {
-        self.ends.close();
-        self.ends.wait().await;
+        self.writing.close();
+        self.writing.wait().await;
         self.write_noted().await;
     }
 
@@ -206,13 +213,13 @@ impl Writer {
 pub struct RunTrace {
     tracer: Tracer,
     whose: Whose,
-    on: bool,
     trace: TraceId,
     root: Span,
     /// Spans that did not fit into the queue; they are handed over at the end.
     left: Vec<Span>,
     export: Option<Export>,
-    lease: Option<Lease>,
+    /// The lease of the run, once its trace is stored; `None` if that failed.
+    begun: JoinHandle<Option<Lease>>,
 }
 
 /// What another system gets when the run has ended.
@@ -249,13 +256,6 @@ impl Export {
 }
 
 impl RunTrace {
-    /// What stops the run if others take its process for gone and give the run up.
-    pub(crate) fn stops(&self, token: CancellationToken) {
-        if let Some(lease) = &self.lease {
-            lease.stops(token);
-        }
-    }
-
     /// A step of the run that begins now, below the run itself.
     #[must_use]
     pub fn span(&self, span_type: &str, name: &str) -> Span {
@@ -273,17 +273,12 @@ impl RunTrace {
 
     /// Notes a step that has begun, and makes of its input what a trace keeps.
     pub fn put(&mut self, span: &mut Span) {
-        if self.on {
-            span.input_preview = preview(&span.input_preview);
-            self.tell(span.clone());
-        }
+        span.input_preview = preview(&span.input_preview);
+        self.tell(span.clone());
     }
 
     /// Hands a step over as it is now. Its texts are fit to be kept.
     fn tell(&mut self, mut span: Span) {
-        if !self.on {
-            return;
-        }
         span.model = cut(&span.model, 200);
         span.provider = cut(&span.provider, 50);
         span.tool_name = cut(&span.tool_name, 200);
@@ -302,18 +297,15 @@ impl RunTrace {
         span.duration_ms = Some((now - span.start_time).num_milliseconds());
         span.end_time = Some(now);
         span.status = if error.is_some() { TraceStatus::Error } else { TraceStatus::Completed };
-        if self.on {
-            span.output_preview = preview(&span.output_preview);
-            span.error = crate::redact::redact(&error.unwrap_or_default()).into_owned();
-            self.tell(span);
-        }
+        span.output_preview = preview(&span.output_preview);
+        span.error = crate::redact::redact(&error.unwrap_or_default()).into_owned();
+        self.tell(span);
     }
 
     /// Ends the run.
     pub async fn finish(mut self, status: TraceStatus, error: &str, output: &str) {
-        if !self.on {
-            return;
-        }
+        // The lease ends with this call, when the end is stored.
+        let Ok(Some(_lease)) = (&mut self.begun).await else { return };
         let root = self.root.clone();
         let end = TraceEnd { end_time: self.tracer.clock.now(), status, error: error.into(), output_preview: preview(output) };
         let failed = (status != TraceStatus::Completed).then(|| if error.is_empty() { status.as_str().to_owned() } else { error.to_owned() });

@@ -1,10 +1,24 @@
 //! Which directory an agent works in for a user.
 
 use crate::settings::Settings;
-use goclaw_ports::{TenantId, agents::Agent};
+use goclaw_ports::{Error, Result, TenantId, agents::Agent};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Component, Path, PathBuf};
+use tokio::task::spawn_blocking;
+
+/// Makes a directory if it is not there, and answers with its path without links.
+///
+/// # Errors
+/// `Internal` if the disk refuses.
+pub(crate) async fn made(directory: &Path) -> Result<PathBuf> {
+    let directory = directory.to_owned();
+    let made = spawn_blocking(move || {
+        std::fs::create_dir_all(&directory)?;
+        directory.canonicalize()
+    });
+    made.await.map_err(Error::internal)?.map_err(Error::internal)
+}
 
 /// The directory of an agent. Tenants other than master have a directory of their own, whatever their agents say.
 #[must_use]

@@ -47,7 +47,7 @@ pub struct Bound {
 /// If the address cannot be listened on.
 pub fn bind(core: Arc<Core>, options: ServeOptions) -> io::Result<Bound> {
     let events = core.bus.subscribe();
-    let hub = Arc::new(Hub::with_links(core.user_files.links.clone()));
+    let hub = Arc::new(Hub::new(core.bus.clone(), core.user_files.links.clone()));
     let gateway = Data::new(Gateway { core, hub, metrics: metrics::recorder(), desktop_cors: options.desktop_cors });
     let shared = gateway.clone();
     let mut server = HttpServer::new(move || App::new().wrap(from_fn(http::edge::surround)).app_data(shared.clone()).configure(http::configure))

@@ -44,6 +44,7 @@ mod budgets;
 mod chat;
 mod chat_inject;
 mod chat_media;
+mod chat_stored;
 mod chat_stream;
 mod chatgpt;
 mod cli;

@@ -11,7 +11,7 @@ use goclaw_ports::{
     activity::{Activity, ActivityFilter, ActivityStore},
     api_keys::ApiKey,
     clock::{SystemClock, SystemIds},
-    events::{Event, EventBus, EventStream},
+    events::{Attendance, Audience, Event, EventBus, EventStream},
     pairing::{BROWSER, PairedDevice, PairingRequest, PendingLimits},
     roles::Scope,
     tenants::{Member, MemberRole, TenantPatch},
@@ -213,6 +213,15 @@ impl EventBus for Silence {
     fn publish(&self, _: Event) {}
     fn subscribe(&self) -> Box<dyn EventStream> {
         unreachable!("nobody listens here")
+    }
+    fn subscribe_to_others(&self) -> Box<dyn EventStream> {
+        unreachable!("nobody listens here")
+    }
+    fn attend(&self) -> Attendance {
+        Audience::default().join()
+    }
+    fn attended(&self) -> bool {
+        false
     }
 }
 

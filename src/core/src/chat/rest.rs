@@ -127,8 +127,9 @@ impl Chat {
         };
         let (pieces, received) = mpsc::channel(PIECES);
         let started = self.engine.start(Request {
+            fresh: true,
             stream,
-            pieces: Some(pieces),
+            pieces: stream.then_some(pieces),
             options,
             attachments: question.pictures,
             ..Request::new(caller, agent, session_key, question.text, Origin::direct("http", "api"))

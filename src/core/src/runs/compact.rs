@@ -24,6 +24,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio_util::sync::CancellationToken;
 
 /// How long summing up may take within a run, and after it.
 pub(crate) const WITHIN_RUN: Duration = Duration::from_secs(30);
@@ -232,7 +233,7 @@ impl Engine {
         trace.session_key.clone_from(&left.key);
         trace.channel.clone_from(&left.channel);
         trace.tags = vec!["compaction".into()];
-        let mut trace = self.tracer.begin(left.tenant, trace).await;
+        let mut trace = self.tracer.begin(left.tenant, trace, CancellationToken::new());
         let mut so_far = None;
         let summing = tokio::time::timeout(AFTER_RUN, self.sum_up_all(left, &session, &mut so_far, &mut trace)).await;
         let ended = summing.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, message::upstream_timeout())));

@@ -10,7 +10,7 @@ use crate::{
 };
 use goclaw_ports::{
     JsonObject, TenantId,
-    events::{Event, EventBus},
+    events::{AGENT, Event, EventBus},
 };
 use serde_json::{Value, json};
 use std::{
@@ -97,6 +97,9 @@ impl Emitter {
 
     /// An `agent` event of this type.
     pub fn event(&self, kind: &str, payload: Option<Value>) {
+        if !self.bus.attended() {
+            return;
+        }
         let mut event = JsonObject::new();
         event.insert("type".into(), kind.into());
         event.extend(self.common.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -104,7 +107,7 @@ impl Emitter {
             event.insert("payload".into(), payload);
         }
         let user = Some(self.user.clone()).filter(|user| !user.is_empty());
-        self.bus.publish(Event { tenant: self.tenant, name: "agent".into(), user, payload: Arc::new(event.into()) });
+        self.bus.publish(Event { tenant: self.tenant, name: AGENT.into(), user, payload: Arc::new(event.into()) });
     }
 
     /// A bit of the answer. What may be the beginning of a link waits for the rest of it. A client that waits for the answer and does

@@ -49,7 +49,10 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -119,6 +122,14 @@ struct After {
     left: Option<Left>,
 }
 
+/// What a run knows of its conversation.
+#[derive(Default)]
+struct Known {
+    label: String,
+    summary: String,
+    past: Vec<ChatMessage>,
+}
+
 /// All that the steps of a run need.
 pub(crate) struct Prepared {
     pub request: Request,
@@ -140,6 +151,8 @@ pub(crate) struct Prepared {
     pub readable: Readable,
     /// The system prompt, then the conversation up to the user's message, until the steps take it.
     pub messages: Vec<ChatMessage>,
+    /// The beginning of a conversation that is on its way into the store, until the steps take it.
+    pub opening: Option<JoinHandle<Result<()>>>,
 }
 
 impl Prepared {
@@ -248,7 +261,9 @@ impl Engine {
         trace.run_id = run.id.to_string();
         trace.channel.clone_from(&request.origin.channel);
         trace.input_preview = preview(&request.message);
-        let (prepared, mut trace) = tokio::join!(self.prepare(request, run.id, emitter), self.tracer.begin(tenant, trace));
+        let prepared = self.prepare(request, run.id, emitter).await;
+        // The user's message goes first into the store: the model waits for it, and not for the trace.
+        let mut trace = self.tracer.begin(tenant, trace, run.cancel.clone());
         let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -257,14 +272,14 @@ impl Engine {
                 return End::Failed(error);
             }
         };
-        trace.stops(run.cancel.clone());
         if let Some(wanted) = &prepared.instead_of {
             trace.remark("provider", json!({"wanted": wanted, "used": prepared.provider.name()}));
         }
         run.open_inbox();
         after.untitled = Untitled::of(&prepared);
         let messages = std::mem::take(&mut prepared.messages);
-        let mut steps = Steps::new(self, &prepared, messages, run, emitter);
+        let opening = prepared.opening.take();
+        let mut steps = Steps::new(self, &prepared, messages, opening, run, emitter);
         let ended = tokio::select! {
             biased;
             () = run.cancel.cancelled() => None,
@@ -272,7 +287,14 @@ impl Engine {
         };
         let answer = ended.as_ref().and_then(|ended| ended.as_deref().ok()).unwrap_or_default();
         after.left = steps.left(answer);
-        let spoken = steps.settle().await;
+        let spoken = match steps.settle().await {
+            Ok(spoken) => spoken,
+            Err(error) => {
+                log_failure(run.id, &error);
+                self.tracer.finish(trace, TraceStatus::Error, error.message.to_string(), String::new());
+                return End::Failed(error);
+            }
+        };
         let answered = if self.runs.draining() && ended.is_none() { vec![] } else { self.inbound.still_held(run.close_inbox()) };
         let (end, rest) = match ended {
             Some(Ok(answer)) => {
@@ -358,7 +380,7 @@ impl Engine {
     }
 
     /// Opens the conversation, stores the user's message, and collects what the run needs. From `run.started` on, the
-    /// message is safe.
+    /// message is safe; that of a new conversation is when the first bit of the answer comes.
     async fn prepare(&self, mut request: Request, run: Uuid, emitter: &Emitter) -> Result<Prepared> {
         let settings = self.settings.of(request.caller.tenant).await?;
         // What the gateway itself tells an agent is no user's message.
@@ -397,7 +419,6 @@ impl Engine {
         let delegates = delegation::targets_of(&links, caller, agent.id);
         offer.allowed.retain(|name| !request.options.deny_tools.contains(name) && (*name != delegation::TOOL || !delegates.is_empty()));
         let directory = workspace::of_conversation(&PathBuf::from(profile), agent, &caller.user, &request.origin.peer_kind);
-        tokio::fs::create_dir_all(&directory).await.map_err(Error::internal)?;
         let shelf = Shelf { tenant: caller.tenant, session_key: &request.session_key, directory: &directory };
         let kept = self.media.keep(shelf, std::mem::take(&mut request.attachments)).await?;
         request.message = media::told(&kept, &request.message);
@@ -406,7 +427,16 @@ impl Engine {
         let said = (!request.stored && !request.options.hidden).then(|| ChatMessage { created_at: Some(self.clock.now()), ..asked.clone() });
         let waited = said.as_ref().and(request.owed.first().copied());
         // Whoever asks for a run has looked whose the conversation is; it is refused if somebody else has opened it since.
-        let Turn { session, past } = self.sessions.begin_turn(caller.tenant, &new, said.as_slice(), waited, LOOK_BACK, self.clock.now()).await?;
+        let (sessions, tenant, now) = (self.sessions.clone(), caller.tenant, self.clock.now());
+        let begun = async move { sessions.begin_turn(tenant, &new, said.as_slice(), waited, LOOK_BACK, now).await };
+        let (Known { label, summary, past }, opening, resolved) = if request.fresh {
+            // Nothing can have been said before, so the model need not wait for the store; what it says does.
+            let opening = self.runtime.spawn(async move { begun.await.map(drop) });
+            (Known::default(), Some(opening), workspace::made(&directory).await?)
+        } else {
+            let (Turn { session, past }, resolved) = tokio::try_join!(begun, workspace::made(&directory))?;
+            (Known { label: session.label, summary: session.summary, past }, None, resolved)
+        };
         emitter.event("run.started", Some(json!({"message": request.message})));
         files.retain(|file| Some(file.name.as_str()) != request.options.without_file);
         let meeting = onboarding::turn(&request, &settings, &mut files, &past);
@@ -434,7 +464,7 @@ impl Engine {
         });
         let mut messages = vec![ChatMessage::new(MessageRole::System, system)];
         if request.options.history_turns != Some(0) {
-            messages.extend(compaction::remembered(&session.summary));
+            messages.extend(compaction::remembered(&summary));
         }
         messages.extend(history::repaired(history::last_turns(past, request.options.history_turns)));
         if request.stored {
@@ -446,7 +476,6 @@ impl Engine {
         if shows_images {
             self.media.show(&mut messages, &directory).await;
         }
-        let resolved = tokio::fs::canonicalize(&directory).await.map_err(Error::internal)?;
         let media = messages.iter().flat_map(|message| &message.media_refs).map(|media| media.id.clone()).collect();
         let readable = Readable { directories: vec![directory.clone(), resolved], media };
         emitter.may_link(readable.clone());
@@ -482,10 +511,11 @@ impl Engine {
             offer,
             context,
             meeting,
-            untitled: session.label.is_empty(),
+            untitled: label.is_empty(),
             shows_images,
             readable,
             messages,
+            opening,
             request,
         })
     }

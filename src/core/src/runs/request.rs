@@ -14,6 +14,8 @@ pub(crate) struct Request {
     pub agent: Agent,
     /// In which conversation.
     pub session_key: String,
+    /// Whether nobody can know the conversation yet, because its key was made for this run.
+    pub fresh: bool,
     /// What is asked.
     pub message: String,
     /// The files that come with it.
@@ -39,6 +41,7 @@ impl Request {
             caller,
             agent,
             session_key,
+            fresh: false,
             message,
             attachments: vec![],
             stored: false,

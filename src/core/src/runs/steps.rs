@@ -48,6 +48,10 @@ pub(crate) struct Steps<'a> {
     gauge: Gauge,
     /// Whether the conversation was summed up, or that was tried.
     compacted: bool,
+    /// The beginning of the conversation, on its way into the store.
+    opening: Option<JoinHandle<Result<()>>>,
+    /// Why it did not get there.
+    unopened: Option<Error>,
     /// A step on its way into the store: it gets there even if the run is cancelled meanwhile.
     storing: Option<JoinHandle<Result<()>>>,
 }
@@ -76,7 +80,14 @@ pub(crate) struct Spoken {
 }
 
 impl<'a> Steps<'a> {
-    pub fn new(engine: &'a Arc<Engine>, prepared: &'a Prepared, messages: Vec<ChatMessage>, run: &'a Arc<ActiveRun>, emitter: &'a Emitter) -> Self {
+    pub fn new(
+        engine: &'a Arc<Engine>,
+        prepared: &'a Prepared,
+        messages: Vec<ChatMessage>,
+        opening: Option<JoinHandle<Result<()>>>,
+        run: &'a Arc<ActiveRun>,
+        emitter: &'a Emitter,
+    ) -> Self {
         Self {
             engine,
             prepared,
@@ -91,12 +102,30 @@ impl<'a> Steps<'a> {
             asked_elsewhere: vec![],
             gauge: Gauge::new(prepared.request.agent.context_window, &prepared.compaction()),
             compacted: false,
+            opening,
+            unopened: None,
             storing: None,
         }
     }
 
+    /// Waits until the conversation is there. Nothing may be passed on or done before.
+    async fn opened(&mut self) -> Result<()> {
+        let Some(opening) = &mut self.opening else { return Ok(()) };
+        let opened = opening.await.map_err(Error::internal).flatten();
+        self.opening = None;
+        self.unopened = opened.as_ref().err().cloned();
+        opened
+    }
+
     /// What was said and done, with a result for every call, once all that is on its way into the store is there.
-    pub async fn settle(self) -> Spoken {
+    ///
+    /// # Errors
+    /// If the conversation did not get there.
+    pub async fn settle(mut self) -> Result<Spoken> {
+        let _ = self.opened().await;
+        if let Some(error) = self.unopened {
+            return Err(error);
+        }
         let mut spoken = self.spoken;
         if let Some(storing) = self.storing {
             let _ = storing.await;
@@ -105,7 +134,7 @@ impl<'a> Steps<'a> {
         let answered: HashSet<String> = spoken.unstored.iter().map(|message| message.tool_call_id.clone()).collect();
         let missing = calls.into_iter().filter(|call| !answered.contains(&call.id));
         spoken.unstored.extend(missing.map(|call| ChatMessage::tool_result(call.id, LOST, true)).collect::<Vec<_>>());
-        spoken
+        Ok(spoken)
     }
 
     /// Goes on until there is an answer.

@@ -34,17 +34,10 @@ impl Leases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Vouches for a run from now on.
-    pub fn take(self: &Arc<Self>, trace: TraceId) -> Lease {
-        self.open().insert(trace, CancellationToken::new());
+    /// Vouches for a run from now on. `stop` stops it if others gave it up.
+    pub fn take(self: &Arc<Self>, trace: TraceId, stop: CancellationToken) -> Lease {
+        self.open().insert(trace, stop);
         Lease { leases: self.clone(), trace }
-    }
-}
-
-impl Lease {
-    /// What stops the run if others gave it up.
-    pub fn stops(&self, token: CancellationToken) {
-        self.leases.open().insert(self.trace, token);
     }
 }
 

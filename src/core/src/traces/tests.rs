@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use goclaw_ports::{
     AgentId, Error,
     clock::{SystemClock, SystemIds},
-    events::EventStream,
+    events::{Attendance, Audience, EventStream},
     traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, LostRun, TraceFilter, TraceStatus},
     usage::{AgentUsage, SessionUsage, SessionUsageFilter, UsageKey, UsageSum, UserRequests},
 };
@@ -105,6 +105,15 @@ impl EventBus for Silence {
     fn subscribe(&self) -> Box<dyn EventStream> {
         unreachable!("nobody listens")
     }
+    fn subscribe_to_others(&self) -> Box<dyn EventStream> {
+        unreachable!("nobody listens")
+    }
+    fn attend(&self) -> Attendance {
+        Audience::default().join()
+    }
+    fn attended(&self) -> bool {
+        false
+    }
 }
 
 /// Adds up what is counted, by name.
@@ -149,7 +158,7 @@ async fn run(shelf: &Arc<Shelf>, steps: usize) {
     let now = SystemClock.now();
     let tracer =
         Tracer::start(shelf.clone(), shelf.clone(), None, Arc::new(Silence), Arc::new(SystemClock), Arc::new(SystemIds), &tokio::runtime::Handle::current());
-    let mut run = tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), now)).await;
+    let mut run = tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), now), CancellationToken::new());
     // No step waits for the writer, which has had no turn yet.
     for _ in 0..steps {
         let step = run.span("tool_call", "step");

@@ -20,7 +20,7 @@ use goclaw_core::{
 };
 use goclaw_ports::{
     TenantId,
-    events::{Event, EventStream, Heard},
+    events::{Attendance, Event, EventBus, EventStream, Heard},
 };
 use revocation::Doubt;
 use serde_json::Value;
@@ -47,6 +47,8 @@ pub struct Hub {
     changes: AtomicU64,
     /// Signs the links in what goes out.
     links: OnceLock<FileLinks>,
+    /// Learns whether anybody wants to know what runs tell.
+    bus: OnceLock<Arc<dyn EventBus>>,
 }
 
 #[derive(Default)]
@@ -61,6 +63,7 @@ struct Registry {
 pub(super) struct Registration {
     hub: Arc<Hub>,
     connection: Arc<Connection>,
+    _attendance: Option<Attendance>,
 }
 
 impl Drop for Registration {
@@ -86,9 +89,9 @@ impl Registry {
 }
 
 impl Hub {
-    /// A hub that signs the links in what goes out.
-    pub(crate) fn with_links(links: FileLinks) -> Self {
-        Self { links: links.into(), ..Self::default() }
+    /// A hub for what comes from this bus, with signed links in what goes out.
+    pub(crate) fn new(bus: Arc<dyn EventBus>, links: FileLinks) -> Self {
+        Self { links: links.into(), bus: bus.into(), ..Self::default() }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Registry> {
@@ -112,7 +115,7 @@ impl Hub {
         }
         registry.all.insert(connection.id, connection.clone());
         metrics::ws_opened();
-        Some(Registration { hub: self.clone(), connection })
+        Some(Registration { hub: self.clone(), connection, _attendance: self.bus.get().map(|bus| bus.attend()) })
     }
 
     /// How often something changed on which an admission may rest; to be asked before [`Hub::identify`]'s question is put.

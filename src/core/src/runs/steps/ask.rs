@@ -10,7 +10,7 @@ use crate::{
     settings::Settings,
     traces::{RunTrace, note_routing},
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future};
 use goclaw_ports::{
     Error, ErrorKind, Result,
     llm::{ChatEvent, ChatRequest, ChatResponse, Conversation, Elsewhere, LlmError, LlmErrorKind, ToolDefinition},
@@ -30,10 +30,9 @@ impl Steps<'_> {
         let mut span = trace.span("llm_call", &format!("{}/{model} #{iteration}", provider.name()));
         span.provider = provider.name().into();
         span.model.clone_from(model);
-        span.input_preview = serde_json::to_string(&messages).unwrap_or_default();
+        let shown = serde_json::to_string(&messages).unwrap_or_default();
         let reasoning = self.prepared.reasoning.decide(provider.provider_type(), model);
         reasoning.note(&mut span.metadata);
-        trace.put(&mut span);
         let asked = ChatRequest {
             model: model.clone(),
             messages,
@@ -46,7 +45,12 @@ impl Steps<'_> {
         };
         let started = std::time::Instant::now();
         self.routing = None;
-        let answer = self.patiently(asked).await;
+        // Polled in this order: the model is asked first, and while it thinks there is time to look for secrets in what it was asked.
+        let noting = async {
+            span.input_preview = shown;
+            trace.put(&mut span);
+        };
+        let (answer, ()) = future::join(self.patiently(asked), noting).await;
         if let Some(routing) = self.routing.take() {
             note_routing(&mut span, &routing);
         }
@@ -94,7 +98,11 @@ impl Steps<'_> {
         let streamed = asked.stream;
         let mut events = self.prepared.provider.chat(asked);
         let mut filter = ThoughtFilter::default();
-        while let Some(event) = events.next().await {
+        // The question is on its way while the conversation is opened. What comes of it waits for that.
+        let first = async { Ok(events.next().await) };
+        let unopened = |error: Error| LlmError { kind: LlmErrorKind::Other, status: None, text: error.to_string(), retry_after: None };
+        let (mut next, ()) = future::try_join(first, self.opened()).await.map_err(unopened)?;
+        while let Some(event) = next {
             match event? {
                 ChatEvent::Text(piece) => {
                     let (text, thought) = filter.push(&piece);
@@ -119,6 +127,7 @@ impl Steps<'_> {
                     return Ok(*response);
                 }
             }
+            next = events.next().await;
         }
         Err(LlmError { kind: LlmErrorKind::Other, status: None, text: "the provider's answer ended without an end".into(), retry_after: None })
     }
