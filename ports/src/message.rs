@@ -98,6 +98,7 @@ messages! {
     provider_failed(provider, why) = "error-provider-failed", "provider {provider} failed: {why}";
     no_providers(agent) = "error-no-providers", "no providers configured for agent {agent}";
     provider_type_fixed() = "error-provider-type-fixed", "invalid request: provider_type cannot be changed after creation";
+    claude_cli_exists() = "error-claude-cli-exists", "Claude CLI provider already exists: only one is allowed per instance";
     unsupported_provider_type() = "error-unsupported-provider-type", "invalid request: unsupported provider_type";
     signed_out() = "error-signed-out", "nobody is signed in to this account any more: sign in again";
     provider_of_other_type(name, provider_type) = "error-provider-of-other-type", "provider \"{name}\" already exists as type \"{provider_type}\"";

@@ -72,6 +72,9 @@ pub trait ProviderStore: Send + Sync {
     /// Deletes a provider and answers with what it was.
     async fn delete(&self, tenant: TenantId, id: ProviderId) -> Result<Option<ProviderRow>>;
 
+    /// Whether any tenant has a provider of this type, switched on or not.
+    async fn all_tenants_have(&self, provider_type: &str) -> Result<bool>;
+
     /// Every enabled provider of every tenant, for filling the registry at start.
     async fn all_tenants_enabled(&self) -> Result<Vec<ProviderRow>>;
 }

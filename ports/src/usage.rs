@@ -3,6 +3,8 @@
 use crate::{AgentId, Result, TenantId};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::ops::AddAssign;
 
 /// What runs took, summed up.
@@ -10,7 +12,7 @@ use std::ops::AddAssign;
 /// Requests are the runs that users started; with them count their tool calls, errors, users and durations. Tokens, cost and model
 /// calls are those of all runs, the runs that other runs started included. A sum over one provider or model therefore has no
 /// requests: a run may ask several.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
 pub struct UsageSum {
     /// Read by models.
     pub input_tokens: i64,
@@ -34,7 +36,8 @@ pub struct UsageSum {
     pub error_count: i64,
     /// Users who asked, summed over hours, agents and channels.
     pub unique_users: i64,
-    /// The time of all requests together, in milliseconds.
+    /// The time of all requests together, in milliseconds; shown as [`Self::average_duration`].
+    #[serde(skip)]
     pub duration_ms: i64,
     /// Documents in agents' memories at that time.
     pub memory_docs: i64,

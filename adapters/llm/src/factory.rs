@@ -51,11 +51,13 @@ pub struct LlmOptions {
     pub idle_timeout: Duration,
     /// When failed calls are tried again.
     pub retry: RetryPolicy,
+    /// In a container: the name of the machine that it runs on. An Ollama at `localhost` is looked for there.
+    pub machine: Option<String>,
 }
 
 impl Default for LlmOptions {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(120), retry: RetryPolicy::default() }
+        Self { idle_timeout: Duration::from_secs(120), retry: RetryPolicy::default(), machine: None }
     }
 }
 
@@ -120,7 +122,8 @@ impl HttpProviders {
         if !self.speaks(&spec.provider_type) {
             return Err(Error::invalid(message::unsupported_provider_type()));
         }
-        let url = parse(&spec.api_base)?;
+        let mut url = parse(&spec.api_base)?;
+        let mut base = spec.api_base.trim().trim_end_matches('/').to_owned();
         // An Ollama of this machine is its normal home; anywhere else it is held to the guard like all others.
         let trusted = spec.trusted || (spec.provider_type == "ollama" && is_loopback(&url));
         let client = if trusted {
@@ -132,9 +135,15 @@ impl HttpProviders {
             self.outbound.guard().check_url(&url).map_err(|why| refused(&why))?;
             self.outbound.guarded()
         };
-        let mut base = spec.api_base.trim().trim_end_matches('/').to_owned();
-        if spec.provider_type == "ollama" && !base.ends_with("/v1") {
-            base.push_str("/v1");
+        if spec.provider_type == "ollama" {
+            if let Some(machine) = self.options.machine.as_deref().filter(|_| is_loopback(&url))
+                && url.set_host(Some(machine)).is_ok()
+            {
+                base = url.as_str().trim_end_matches('/').to_owned();
+            }
+            if !base.ends_with("/v1") {
+                base.push_str("/v1");
+            }
         }
         let secret = spec.api_key.clone().filter(|key| !key.expose_secret().trim().is_empty());
         let secret = secret.or_else(|| (spec.provider_type == "ollama").then(|| SecretString::from("ollama")));

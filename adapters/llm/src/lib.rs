@@ -1,6 +1,7 @@
 //! Language models over HTTP: Anthropic's dialect and OpenAI's two, with the turns that each vendor gives them.
 #![deny(missing_docs)]
 
+mod answer;
 mod anthropic;
 mod chat;
 mod embeddings;

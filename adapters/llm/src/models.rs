@@ -1,6 +1,6 @@
 //! Which models a provider offers.
 
-use crate::{errors::Errors, transport::Transport};
+use crate::transport::Transport;
 use goclaw_ports::llm::{LlmError, ModelInfo};
 use reqwest::RequestBuilder;
 use serde::Deserialize;
@@ -97,19 +97,20 @@ struct GeminiModel {
     display_name: Option<String>,
 }
 
-async fn get<T: serde::de::DeserializeOwned>(request: RequestBuilder, errors: &Errors) -> Result<T, LlmError> {
-    let answer = request.timeout(TIMEOUT).send().await.map_err(|error| errors.network(&error))?;
-    let status = answer.status();
-    let body = answer.bytes().await.map_err(|error| errors.network(&error))?;
-    if !status.is_success() {
-        return Err(errors.status(status.as_u16(), &String::from_utf8_lossy(&body)));
-    }
-    serde_json::from_slice(&body).map_err(|error| errors.told(&format!("the list of models cannot be read: {error}")))
+async fn get<T: serde::de::DeserializeOwned>(transport: &Transport, request: RequestBuilder) -> Result<T, LlmError> {
+    let answer = transport.send(request, TIMEOUT).await.map_err(|failure| failure.error)?;
+    let body = transport.whole(answer, TIMEOUT).await?;
+    serde_json::from_slice(&body).map_err(|error| transport.errors.told(&format!("the list of models cannot be read: {error}")))
+}
+
+/// The list, or that it took too long, all its pages together.
+async fn in_time<T>(transport: &Transport, list: impl Future<Output = Result<T, LlmError>>) -> Result<T, LlmError> {
+    tokio::time::timeout(TIMEOUT, list).await.unwrap_or_else(|_| Err(transport.errors.idle(TIMEOUT.as_secs_f64())))
 }
 
 /// `{base}/models`, as Anthropic and everyone who copies OpenAI have it.
 pub(crate) async fn list(transport: &Transport) -> Result<Vec<ModelInfo>, LlmError> {
-    let list: DataList = get(transport.get("models"), &transport.errors).await?;
+    let list: DataList = in_time(transport, get(transport, transport.get("models"))).await?;
     let model = |model: DataModel| {
         let name = model.display_name.unwrap_or_else(|| model.id.clone());
         ModelInfo { id: model.id, name: Some(name) }
@@ -119,6 +120,10 @@ pub(crate) async fn list(transport: &Transport) -> Result<Vec<ModelInfo>, LlmErr
 
 /// Gemini's own list, with its names.
 pub(crate) async fn gemini(transport: &Transport, url: &url::Url) -> Result<Vec<ModelInfo>, LlmError> {
+    in_time(transport, gemini_pages(transport, url)).await
+}
+
+async fn gemini_pages(transport: &Transport, url: &url::Url) -> Result<Vec<ModelInfo>, LlmError> {
     let mut models = Vec::new();
     let mut page = String::new();
     // The vendor pages its list; far fewer pages than this exist.
@@ -132,7 +137,7 @@ pub(crate) async fn gemini(transport: &Transport, url: &url::Url) -> Result<Vec<
         if let Some(key) = transport.key.clone() {
             request = request.header("x-goog-api-key", key);
         }
-        let list: GeminiList = get(request, &transport.errors).await?;
+        let list: GeminiList = get(transport, request).await?;
         models.extend(
             list.models
                 .into_iter()

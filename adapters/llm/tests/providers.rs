@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod connections;
 mod responses;
 mod support;
+mod vendors;
 
 use futures_util::StreamExt;
 use goclaw_llm::{LlmOptions, RetryPolicy, factory};
@@ -19,7 +21,7 @@ use support::{Seen, Upstream, json as answer, stalled, stream};
 
 fn providers(idle: Duration) -> Arc<dyn ProviderFactory> {
     let retry = RetryPolicy { base: Duration::from_millis(1), retry_after_cap: Duration::from_millis(5), ..RetryPolicy::default() };
-    factory(Arc::new(Outbound::new(OutboundOptions::default()).unwrap()), LlmOptions { idle_timeout: idle, retry })
+    factory(Arc::new(Outbound::new(OutboundOptions::default()).unwrap()), LlmOptions { idle_timeout: idle, retry, machine: None })
 }
 
 fn spec(provider_type: &str, base: &str) -> ProviderSpec {
@@ -36,7 +38,11 @@ fn spec(provider_type: &str, base: &str) -> ProviderSpec {
 }
 
 fn provider(provider_type: &str, upstream: &Upstream) -> Arc<dyn Provider> {
-    providers(Duration::from_secs(30)).build(spec(provider_type, &upstream.base)).unwrap()
+    provider_at(provider_type, &upstream.base)
+}
+
+fn provider_at(provider_type: &str, base: &str) -> Arc<dyn Provider> {
+    providers(Duration::from_secs(30)).build(spec(provider_type, base)).unwrap()
 }
 
 fn ask(model: &str, stream: bool) -> ChatRequest {
@@ -419,17 +425,6 @@ async fn bases_and_types_are_checked() {
     assert!(tenants("openai_compat", "http://127.0.0.1:1/v1").is_err());
     assert!(tenants("ollama", "http://localhost:11434").is_ok());
     assert!(tenants("ollama", "http://10.0.0.1:11434").is_err());
-}
-
-#[tokio::test]
-async fn ollama_needs_no_key() {
-    let mut upstream = Upstream::start(vec![answer(200, "", OPENAI_OK), answer(200, "", OPENAI_OK)]).await;
-    for base in [upstream.base.clone(), upstream.base.trim_end_matches("/v1").to_owned()] {
-        let ollama = providers(Duration::from_secs(30)).build(ProviderSpec { api_key: None, ..spec("ollama", &base) }).unwrap();
-        run(&ollama, ask("m", false)).await.1.unwrap();
-        let head = upstream.request().await.head;
-        assert!(head.starts_with("POST /v1/chat/completions ") && head.contains("authorization: bearer ollama"), "{head}");
-    }
 }
 
 fn picture(model: &str) -> ChatRequest {

@@ -137,6 +137,12 @@ impl ProviderStore for Postgres {
         connection.run_optional(query.get_result(&mut connection.pipe())).await?.map(Row::provider).transpose()
     }
 
+    async fn all_tenants_have(&self, provider_type: &str) -> Result<bool> {
+        let connection = self.engine().await?;
+        let query = diesel::select(diesel::dsl::exists(llm_providers::table.filter(llm_providers::provider_type.eq(text(provider_type)))));
+        Ok(connection.run(query.get_result(&mut connection.pipe())).await?)
+    }
+
     async fn all_tenants_enabled(&self) -> Result<Vec<ProviderRow>> {
         let connection = self.engine().await?;
         let query = llm_providers::table.filter(llm_providers::enabled).order((llm_providers::tenant_id, llm_providers::name)).select(Row::as_select());

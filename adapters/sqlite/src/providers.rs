@@ -135,6 +135,15 @@ impl ProviderStore for Sqlite {
         .await
     }
 
+    async fn all_tenants_have(&self, provider_type: &str) -> Result<bool> {
+        let provider_type = provider_type.to_owned();
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached("select 1 from llm_providers where provider_type = ?1 limit 1")?;
+            Ok(statement.exists([provider_type])?)
+        })
+        .await
+    }
+
     async fn all_tenants_enabled(&self) -> Result<Vec<ProviderRow>> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached("select * from llm_providers where enabled = 1 order by tenant_id, name")?;

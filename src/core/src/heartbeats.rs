@@ -199,7 +199,7 @@ impl Heartbeats {
         if let Some(row) = self.providers.find_by_name(tenant, name).await? {
             return Ok(change::ProviderChoice { id: Some(row.id), name: row.name });
         }
-        match self.registry.choose(tenant, name).filter(|provider| provider.name() == name) {
+        match self.registry.named(tenant, name) {
             Some(_) => Ok(change::ProviderChoice { id: None, name: name.to_owned() }),
             None => Err(Error::invalid(message::not_found("provider", name))),
         }

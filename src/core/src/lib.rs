@@ -307,6 +307,7 @@ impl Core {
         let routes =
             Arc::new(Routes { providers: stores.providers.clone(), registry: registry.clone(), standings, quotas: quotas.clone(), turns: Default::default() });
         let tracer = Tracer::start(stores.traces.clone(), stores.usage.clone(), exporter, bus.clone(), clock.clone(), ids.clone(), &runtime);
+        let tracer = tracer.keeping(settings.get().trace_preview);
         let summoner = Arc::new(Summoner {
             store: stores.agents.clone(),
             registry: registry.clone(),

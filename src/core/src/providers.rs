@@ -25,7 +25,7 @@ use crate::{
     runs::reasoning::{Capability, ReasoningDefaults, capability},
 };
 use goclaw_ports::{
-    Error, JsonObject, ProviderId, Result, TenantId,
+    Error, ErrorKind, JsonObject, ProviderId, Result, TenantId,
     clock::{Clock, Ids},
     llm::{ClaudeCli, ModelInfo, ProviderFactory},
     locks::Held,
@@ -44,6 +44,8 @@ use std::sync::Arc;
 /// The table and column that provider keys are sealed for.
 pub(crate) const TABLE: &str = "llm_providers";
 pub(crate) const COLUMN: &str = "api_key";
+/// The type of which there is one on a machine, which has one login.
+const CLAUDE_CLI: &str = "claude_cli";
 /// What stands for a stored key on the wire; sent back, it means "leave it".
 pub const MASK: &str = "***";
 
@@ -114,7 +116,7 @@ impl Providers {
     pub async fn create(&self, caller: &Caller, new: NewProvider) -> Result<ProviderView> {
         admin(caller)?;
         new.check(caller.tenant, &*self.factory)?;
-        let _pools = self.pools_locked(caller.tenant, &new.provider_type).await?;
+        let _held = self.held(caller.tenant, &new.provider_type).await?;
         let key = new.api_key.as_deref().filter(|key| !key.is_empty() && *key != MASK).map(|key| SecretString::from(key.to_owned()));
         let row = loop {
             if let Some(existing) = self.store.find_by_name(caller.tenant, &new.name).await? {
@@ -129,13 +131,16 @@ impl Providers {
                     None => continue,
                 }
             }
+            if new.provider_type == CLAUDE_CLI && self.store.all_tenants_have(CLAUDE_CLI).await? {
+                return Err(Error::new(ErrorKind::AlreadyExists, message::claude_cli_exists()));
+            }
             let id = ProviderId(self.ids.row());
             let row = new.as_row(id, caller.tenant, self.seal(caller.tenant, id, key.as_ref())?, self.clock.now());
             self.check_pool(&row).await?;
             match self.store.insert(caller.tenant, &row).await {
                 Ok(()) => break row,
                 // Somebody else stored that name in the meantime: overwrite theirs.
-                Err(error) if error.kind == goclaw_ports::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         };
@@ -160,7 +165,7 @@ impl Providers {
         let before = self.row(caller, id).await?;
         let mut patch = update.into_patch(&before, &*self.factory)?;
         patch.0.api_key = self.seal(caller.tenant, before.id, patch.1.as_ref())?;
-        let _pools = self.pools_locked(caller.tenant, &before.provider_type).await?;
+        let _held = self.held(caller.tenant, &before.provider_type).await?;
         keep_own_settings(&before, &mut patch.0);
         self.check_pool(&patched(&before, &patch.0)).await?;
         let update = async {
@@ -212,7 +217,11 @@ impl Providers {
         if row.api_key.is_none() && !presets::keyless(&row.provider_type) && row.provider_type != CHATGPT {
             return Err(Error::invalid(message::api_key_required()));
         }
-        let models = match self.registry.build(&row, self.stored.open(&row)?) {
+        if let Some(models) = presets::fixed_models(&row.provider_type) {
+            let models = models.iter().map(|(id, name)| ModelInfo { id: (*id).to_owned(), name: Some((*name).to_owned()) });
+            return Ok(ProviderModels::new(&row, models.collect()));
+        }
+        let models = match self.stored.open(&row).and_then(|key| self.registry.build(&row, key)) {
             Ok(provider) => provider.models().await.unwrap_or_else(|error| {
                 tracing::warn!(provider = row.name, %error, "listing the provider's models failed");
                 vec![]
@@ -255,12 +264,14 @@ impl Providers {
         self.coherence.changed(tenant, Kind::Providers, name);
     }
 
-    /// Keeps two changes of a tenant's pools from being checked side by side.
-    async fn pools_locked(&self, tenant: TenantId, provider_type: &str) -> Result<Option<Held>> {
-        if provider_type != CHATGPT {
-            return Ok(None);
+    /// Keeps two changes from being checked side by side: of a tenant's pools, or of the one command line of Claude's.
+    async fn held(&self, tenant: TenantId, provider_type: &str) -> Result<Option<Held>> {
+        let locks = &self.oauth.tokens.locks;
+        match provider_type {
+            CHATGPT => locks.lock(tenant, "pools").await.map(Some),
+            CLAUDE_CLI => locks.lock(TenantId::MASTER, "claude_cli provider").await.map(Some),
+            _ => Ok(None),
         }
-        self.oauth.tokens.locks.lock(tenant, "pools").await.map(Some)
     }
 
     async fn check_pool(&self, candidate: &ProviderRow) -> Result<()> {

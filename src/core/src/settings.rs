@@ -42,6 +42,8 @@ pub struct Settings {
     pub pricing: HashMap<String, Price>,
     /// How many days traces are kept; 0 for ever.
     pub trace_days: u32,
+    /// How much of a text traces keep, in bytes; what holds when the gateway starts.
+    pub trace_preview: usize,
     /// How many runs of each lane go on at once; what holds when the gateway starts.
     pub lanes: LaneSizes,
     /// What this installation is.

@@ -9,7 +9,7 @@ use crate::{
     providers::Registry,
     runs::engine::model_of,
     settings::TenantSettings,
-    traces::{Tracer, new_trace, preview},
+    traces::{Tracer, new_trace},
 };
 use answer::WRITTEN;
 use async_trait::async_trait;
@@ -178,7 +178,7 @@ impl Summoner {
             Order::Write => description_of(agent).unwrap_or_default(),
             Order::Edit(wish) => wish,
         };
-        trace.input_preview = preview(text);
+        trace.input_preview = text.to_owned();
         let trace = self.tracer.begin(agent.tenant_id, trace, CancellationToken::new());
         let mut writer = Writer { provider, model, settings, trace };
         let shelf = AgentShelf { summoner: self, job };

@@ -1,11 +1,13 @@
 //! Traces, as runs write them: beside the run, in batches, never in its way.
 
 mod leases;
+mod preview;
 mod reading;
 mod retention;
 #[cfg(test)]
 mod tests;
 
+pub use preview::{LIMIT as PREVIEW, VERBOSE as VERBOSE_PREVIEW};
 pub use reading::{CostSummary, ExportedTrace, TraceDetail, TracePage, Traces};
 pub(crate) use retention::Retention;
 
@@ -19,13 +21,13 @@ use goclaw_ports::{
     clock::{Clock, Ids},
     events::{Event, EventBus},
     llm::Routing,
+    sessions::ChatMessage,
     traces::{ROUTING, Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
     usage::{UsageFilter, UsageStore},
 };
 use leases::{Lease, Leases};
 use serde_json::{Value, json};
 use std::{
-    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
@@ -39,8 +41,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How many changes wait at most before they are counted as dropped.
 const QUEUE: usize = 1_000;
 const FLUSH: Duration = Duration::from_secs(5);
-/// How much of a text a trace keeps, in bytes.
-const PREVIEW: usize = 40_000;
 /// How many spans of a run are exported, and how much of a text, in characters.
 const EXPORTED: usize = 2_000;
 const EXPORTED_PREVIEW: usize = 500;
@@ -66,6 +66,8 @@ pub struct Tracer {
     /// The beginnings and ends of traces that are being written.
     writing: TaskTracker,
     leases: Arc<Leases>,
+    /// How much of a text is kept, in bytes.
+    preview: usize,
 }
 
 impl Tracer {
@@ -82,12 +84,21 @@ impl Tracer {
         let (queue, writes) = mpsc::channel(QUEUE);
         let writer = Writer { store: store.clone(), bus, waiting: HashMap::new(), changed: HashMap::new(), count: 0 };
         runtime.spawn(writer.work(writes));
-        Self { store, usage, clock, ids, queue, exporter, writing: TaskTracker::new(), leases: Arc::default() }
+        Self { store, usage, clock, ids, queue, exporter, writing: TaskTracker::new(), leases: Arc::default(), preview: PREVIEW }
     }
 
-    /// Begins a run's trace. It is stored beside what the run does next; if it cannot be stored, the run goes on without. `stop` stops
-    /// the run if others take its process for gone and give the run up.
-    pub fn begin(&self, tenant: TenantId, trace: Trace, stop: CancellationToken) -> RunTrace {
+    /// The same, keeping so much of each text, in bytes.
+    #[must_use]
+    pub fn keeping(self, preview: usize) -> Self {
+        Self { preview, ..self }
+    }
+
+    /// Begins a run's trace, and makes of its input what a trace keeps. It is stored beside what the run does next; if it cannot be
+    /// stored, the run goes on without. `stop` stops the run if others take its process for gone and give the run up.
+    pub fn begin(&self, tenant: TenantId, mut trace: Trace, stop: CancellationToken) -> RunTrace {
+        trace.name = cut(&trace.name, 255);
+        trace.channel = cut(&trace.channel, 50);
+        trace.input_preview = preview::ending(&trace.input_preview, self.preview);
         let (id, user) = (trace.id, trace.user_id.as_str().into());
         let mut root = self.span(tenant, id, "agent", trace.tags.first().unwrap_or(&trace.name));
         root.agent_id = trace.agent_id;
@@ -100,7 +111,7 @@ impl Tracer {
             }
             stored.ok().map(|()| leases.take(id, stop))
         });
-        let mut run = RunTrace { tracer: self.clone(), whose: (tenant, user), trace: id, root, left: vec![], export, begun };
+        let mut run = RunTrace { tracer: self.clone(), whose: (tenant, user), trace: id, root, open: vec![], left: HashMap::new(), export, begun };
         run.tell(run.root.clone());
         run
     }
@@ -215,8 +226,10 @@ pub struct RunTrace {
     whose: Whose,
     trace: TraceId,
     root: Span,
-    /// Spans that did not fit into the queue; they are handed over at the end.
-    left: Vec<Span>,
+    /// Steps that have begun and not ended. A run that is stopped leaves some.
+    open: Vec<Span>,
+    /// Spans that did not fit into the queue, as they are now; they are handed over at the end.
+    left: HashMap<SpanId, Span>,
     export: Option<Export>,
     /// The lease of the run, once its trace is stored; `None` if that failed.
     begun: JoinHandle<Option<Lease>>,
@@ -265,6 +278,12 @@ impl RunTrace {
         span
     }
 
+    /// What is kept of a conversation: its first message and the last ones, as JSON.
+    #[must_use]
+    pub fn conversation(&self, messages: &[ChatMessage]) -> String {
+        preview::list(messages, self.tracer.preview).unwrap_or_else(|| serde_json::to_string(messages).unwrap_or_default())
+    }
+
     /// Notes something about the run as a whole.
     pub fn remark(&mut self, key: &str, value: Value) {
         self.root.metadata.insert(key.to_owned(), value);
@@ -273,7 +292,8 @@ impl RunTrace {
 
     /// Notes a step that has begun, and makes of its input what a trace keeps.
     pub fn put(&mut self, span: &mut Span) {
-        span.input_preview = preview(&span.input_preview);
+        span.input_preview = preview::kept(&span.input_preview, self.tracer.preview);
+        self.open.push(span.clone());
         self.tell(span.clone());
     }
 
@@ -286,34 +306,44 @@ impl RunTrace {
         if let Some(export) = &mut self.export {
             export.put(&span);
         }
+        // What is older must not be written after it.
+        if let Some(older) = self.left.get_mut(&span.id) {
+            *older = span;
+            return;
+        }
         if let Err(mpsc::error::TrySendError::Full(Write::Span(_, span))) = self.tracer.queue.try_send(Write::Span(self.whose.clone(), Box::new(span))) {
-            self.left.push(*span);
+            self.left.insert(span.id, *span);
         }
     }
 
     /// Ends a step that [`RunTrace::put`] noted.
     pub fn end(&mut self, mut span: Span, error: Option<String>) {
         let now = self.tracer.clock.now();
+        self.open.retain(|open| open.id != span.id);
         span.duration_ms = Some((now - span.start_time).num_milliseconds());
         span.end_time = Some(now);
         span.status = if error.is_some() { TraceStatus::Error } else { TraceStatus::Completed };
-        span.output_preview = preview(&span.output_preview);
+        span.output_preview = preview::kept(&span.output_preview, self.tracer.preview);
         span.error = crate::redact::redact(&error.unwrap_or_default()).into_owned();
         self.tell(span);
     }
 
     /// Ends the run.
     pub async fn finish(mut self, status: TraceStatus, error: &str, output: &str) {
+        let end_time = self.tracer.clock.now();
         // The lease ends with this call, when the end is stored.
         let Ok(Some(_lease)) = (&mut self.begun).await else { return };
         let root = self.root.clone();
-        let end = TraceEnd { end_time: self.tracer.clock.now(), status, error: error.into(), output_preview: preview(output) };
+        let end = TraceEnd { end_time, status, error: error.into(), output_preview: preview::ending(output, self.tracer.preview) };
         let failed = (status != TraceStatus::Completed).then(|| if error.is_empty() { status.as_str().to_owned() } else { error.to_owned() });
+        for step in std::mem::take(&mut self.open) {
+            self.end(step, Some(failed.clone().unwrap_or_else(|| "the run ended before".to_owned())));
+        }
         self.end(root, failed);
         if let Some(export) = self.export.take() {
             export.end(&end);
         }
-        for span in std::mem::take(&mut self.left) {
+        for span in std::mem::take(&mut self.left).into_values() {
             counters::span_delayed();
             let _ = self.tracer.queue.send(Write::Span(self.whose.clone(), Box::new(span))).await;
         }
@@ -362,15 +392,6 @@ pub fn new_trace(id: TraceId, name: String, now: chrono::DateTime<chrono::Utc>) 
         team_id: None,
         created_at: now,
     }
-}
-
-/// The text without secrets, and with its middle left out if it is long.
-#[must_use]
-pub fn preview(text: &str) -> String {
-    // Of a very long text only what may be kept is looked through, with a wide margin.
-    let text = if text.len() > 8 * PREVIEW { Cow::Owned(crate::prune::head_and_tail(text, PREVIEW, PREVIEW)) } else { Cow::Borrowed(text) };
-    let text = crate::redact::redact(&text);
-    if text.len() <= PREVIEW { text.into_owned() } else { crate::prune::head_and_tail(&text, PREVIEW / 6, PREVIEW / 12) }
 }
 
 fn cut(text: &str, chars: usize) -> String {

@@ -59,6 +59,7 @@ error-shutting-down = the gateway is shutting down
 error-provider-failed = provider { $provider } failed: { $why }
 error-no-providers = no providers configured for agent { $agent }
 error-provider-type-fixed = invalid request: provider_type cannot be changed after creation
+error-claude-cli-exists = Claude CLI provider already exists: only one is allowed per instance
 error-unsupported-provider-type = invalid request: unsupported provider_type
 error-signed-out = nobody is signed in to this account any more: sign in again
 error-provider-of-other-type = provider "{ $name }" already exists as type "{ $provider_type }"

@@ -59,6 +59,7 @@ error-shutting-down = gateway đang tắt
 error-provider-failed = nhà cung cấp { $provider } gặp lỗi: { $why }
 error-no-providers = chưa cấu hình nhà cung cấp nào cho agent { $agent }
 error-provider-type-fixed = yêu cầu không hợp lệ: không thể thay đổi provider_type sau khi tạo
+error-claude-cli-exists = Nhà cung cấp Claude CLI đã tồn tại: mỗi máy chủ chỉ được có một
 error-unsupported-provider-type = yêu cầu không hợp lệ: provider_type không được hỗ trợ
 error-signed-out = không còn ai đăng nhập vào tài khoản này: hãy đăng nhập lại
 error-provider-of-other-type = nhà cung cấp "{ $name }" đã tồn tại với loại "{ $provider_type }"

@@ -59,6 +59,7 @@ error-shutting-down = 网关正在关闭
 error-provider-failed = 提供商 { $provider } 出错：{ $why }
 error-no-providers = 没有为智能体 { $agent } 配置提供商
 error-provider-type-fixed = 请求无效：创建后不能更改 provider_type
+error-claude-cli-exists = Claude CLI 提供商已存在：每个实例只允许一个
 error-unsupported-provider-type = 请求无效：不支持的 provider_type
 error-signed-out = 此账户已无人登录：请重新登录
 error-provider-of-other-type = 提供商 "{ $name }" 已存在，类型为 "{ $provider_type }"

@@ -9,6 +9,7 @@ mod storage;
 
 pub use crate::config::live::place;
 pub use assemble::{Assembled, assemble, llm};
+pub use programs::machine_outside;
 pub use serve::serve;
 pub use storage::{Plain, describe, open, plain};
 

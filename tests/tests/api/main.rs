@@ -62,6 +62,7 @@ mod cors;
 mod delegation;
 mod durability;
 mod embedding;
+mod encrypted;
 mod event_catalogue;
 mod event_filter;
 mod fallback;

@@ -151,6 +151,26 @@ on_both_editions! {
         assert_eq!(tenants.client(&tenants.b_admin, "lan").get(PATH).await.expect(200), expected);
     }
 
+    async fn there_is_one_command_line_of_claudes_in_an_installation(edition) {
+        let (setup, _home) = with_programs(edition).await;
+        let tenants = Tenants::start_with(setup).await;
+        let (a, b) = (tenants.client(&tenants.a_admin, "mai"), tenants.client(&tenants.b_admin, "lan"));
+        let row = |name: &str, enabled: bool| json!({"name": name, "provider_type": "claude_cli", "enabled": enabled});
+        let made = a.post("/v1/providers", &row("cli", false)).await.expect(201);
+        for client in [&a, &b] {
+            let refused = client.post("/v1/providers", &row("another", true)).await.expect_error(409);
+            assert_eq!(refused, ("Claude CLI provider already exists: only one is allowed per instance".to_owned(), "ALREADY_EXISTS".to_owned()));
+        }
+        assert_eq!(b.get("/v1/providers").await.expect(200)["providers"], json!([]));
+        // It may be written again, and once it is gone another one may be made: of many at once, one is.
+        assert_eq!(a.post("/v1/providers", &row("cli", true)).await.expect(201)["id"], made["id"]);
+        a.delete(&format!("/v1/providers/{}", made["id"].as_str().unwrap())).await.expect(200);
+        let rows: Vec<_> = (0..6).map(|n| row(&format!("cli-{n}"), true)).collect();
+        let replies = futures_util::future::join_all(rows.iter().enumerate().map(|(n, row)| if n % 2 == 0 { &a } else { &b }.post("/v1/providers", row))).await;
+        assert_eq!(replies.iter().filter(|reply| reply.status == 201).count(), 1);
+        assert!(replies.iter().all(|reply| matches!(reply.status, 201 | 409)));
+    }
+
     async fn only_the_machines_owner_names_programs(edition) {
         let (setup, home) = with_programs(edition).await;
         let tenants = Tenants::start_with(setup).await;

@@ -52,6 +52,27 @@ on_both_editions! {
         }
     }
 
+    async fn a_key_that_cannot_be_opened_is_never_sent(edition) {
+        let mut server = Server::start(edition).await;
+        create(&server.owner(), &openai("mine")).await;
+        server.stop().await;
+        // A row that somebody copied onto another one does not open.
+        let stores = server.stores().await;
+        let mine = stores.providers.list(goclaw_ports::TenantId::MASTER).await.unwrap().remove(0);
+        let copied = goclaw_ports::providers::ProviderRow { id: goclaw_ports::ProviderId(uuid::Uuid::now_v7()), name: "copied".into(), ..mine };
+        stores.providers.insert(goclaw_ports::TenantId::MASTER, &copied).await.unwrap();
+        stores.database.close().await;
+        drop(stores);
+        server.restart().await;
+        let path = format!("/v1/providers/{}", copied.id);
+        let verdict = server.owner().post(&format!("{path}/verify"), &json!({"model": "m"})).await.expect(200);
+        assert_eq!(verdict, json!({"valid": false, "error": "provider not registered: copied"}));
+        assert_eq!(server.owner().get(&format!("{path}/models")).await.expect(200), json!({"models": []}));
+        create_agent_with(&server.owner(), "fox", json!({"provider": "copied", "model": "m"})).await;
+        ask(&server.owner(), "fox", "hi").await;
+        assert!(server.llm.requests().iter().all(|request| request.headers.iter().all(|(_, value)| !value.contains("x1:") && !value.contains("sk-x"))));
+    }
+
     async fn bad_providers_are_refused_and_nothing_is_stored(edition) {
         let server = Server::start(edition).await;
         let bad = [
@@ -63,6 +84,17 @@ on_both_editions! {
             let (text, code) = server.owner().post("/v1/providers", &body).await.expect_error(400);
             assert_eq!(code, "INVALID_REQUEST", "{body}: {text}");
         }
+        for (base, why) in [
+            ("http://169.254.169.254/", "provider URL cannot point to 169.254.169.254"), ("http://[::ffff:10.0.0.1]/", "provider URL cannot point to private network: 10.0.0.1"),
+            ("ftp://x", "provider URL must use http or https scheme, got \"ftp\""), ("http://LOCALHOST:1", "provider URL cannot point to localhost"),
+            ("https://db.internal/v1", "provider URL cannot point to internal hostname: db.internal"), ("http://192.168.1.1", "provider URL cannot point to private network: 192.168.1.1"),
+        ] {
+            let body = json!({"name": "p", "provider_type": "openai_compat", "api_key": "k", "api_base": base, "enabled": true});
+            assert_eq!(server.owner().post("/v1/providers", &body).await.expect_error(400).0, why, "{base}");
+        }
+        let large = json!({"name": "p", "provider_type": "groq", "settings": {"x": "x".repeat(1 << 20)}});
+        assert_eq!(server.owner().post("/v1/providers", &large).await.status, 413);
+        assert_eq!(server.owner().send("POST", "/v1/providers", "application/json", b"{".to_vec()).await.expect_error(400).0, "invalid JSON");
         assert_eq!(server.owner().get("/v1/providers").await.expect(200), json!({"providers": []}));
     }
 
@@ -169,6 +201,48 @@ on_both_editions! {
         assert_eq!(server.owner().get(&format!("{}/models", path(&keyless))).await.expect_error(400).0, "API key is required");
         assert_eq!(server.owner().get("/v1/providers/nonsense/models").await.expect_error(400).1, "INVALID_REQUEST");
         assert_eq!(server.owner().get(&format!("/v1/providers/{UNKNOWN}/models")).await.expect_error(404).1, "NOT_FOUND");
+    }
+
+    async fn vendors_without_a_list_of_models_have_ours(edition) {
+        let server = Server::start(edition).await;
+        for (kind, count, first, last) in [
+            ("bailian", 8, ("qwen3.5-plus", "Qwen 3.5 Plus"), ("glm-4.7", "GLM 4.7")),
+            ("dashscope", 8, ("qwen3.5-plus", "Qwen 3.5 Plus"), ("wan2.6-video", "Wan 2.6 Video")),
+            ("minimax_native", 12, ("MiniMax-Text-01", "MiniMax Text 01"), ("speech-02-turbo", "Speech 02 Turbo")),
+            ("minimax", 12, ("MiniMax-Text-01", "MiniMax Text 01"), ("speech-02-turbo", "Speech 02 Turbo")),
+            ("suno", 3, ("v4.5", "Suno V4.5"), ("v3.5", "Suno V3.5")),
+            ("claude_cli", 3, ("sonnet", "Sonnet"), ("haiku", "Haiku")),
+        ] {
+            let made = create(&server.owner(), &json!({"name": kind.replace('_', "-"), "provider_type": kind, "api_key": "k", "enabled": false})).await;
+            let models = server.owner().get(&format!("{}/models", path(&made))).await.expect(200)["models"].as_array().unwrap().clone();
+            let model = |(id, name): (&str, &str)| json!({"id": id, "name": name});
+            assert_eq!((models.len(), models.first(), models.last()), (count, Some(&model(first)), Some(&model(last))), "{kind}");
+        }
+        assert!(server.llm.requests().is_empty(), "nobody is asked for it");
+        // Whoever makes music only answers no agent.
+        create(&server.owner(), &json!({"name": "suno", "provider_type": "suno", "api_key": "k", "enabled": true})).await;
+        create_agent_with(&server.owner(), "fox", json!({"provider": "suno"})).await;
+        assert!(!ask(&server.owner(), "fox", "hi").await.is_empty());
+    }
+
+    async fn a_provider_goes_by_the_usual_name_of_its_type_where_no_other_does(edition) {
+        let tenants = Tenants::start(edition).await;
+        let (a, b) = (tenants.client(&tenants.a_admin, "mai"), tenants.client(&tenants.b_admin, "lan"));
+        let llm = &tenants.server.llm;
+        let row = |name: &str, key: &str| json!({"name": name, "provider_type": "anthropic_native", "api_key": key, "enabled": true});
+        create(&a, &row("mine", "sk-mine")).await;
+        for client in [&a, &b] {
+            create_agent_with(client, "fox", json!({"provider": "anthropic", "model": "m"})).await;
+        }
+        let key_used = async |client: &Http| {
+            llm.forget();
+            ask(client, "fox", "hi").await;
+            llm.questions()[0].header("x-api-key").unwrap().to_owned()
+        };
+        assert_eq!(key_used(&a).await, "sk-mine");
+        assert_eq!(key_used(&b).await, goclaw_tests::server::UPSTREAM_KEY, "the operator's has that name");
+        create(&a, &row("anthropic", "sk-named")).await;
+        assert_eq!(key_used(&a).await, "sk-named");
     }
 
     async fn a_provider_is_verified_by_asking_it(edition) {

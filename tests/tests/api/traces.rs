@@ -1,13 +1,13 @@
 //! `/v1/traces` and `/v1/costs`: what runs did, and what they cost.
 
-use crate::common::{Tenants, ask, create_agent, with_fox};
+use crate::common::{Tenants, ask, create_agent, fox_session, message, with_fox};
 use flate2::read::GzDecoder;
 use goclaw_ports::{
     TenantId,
     traces::{Trace, TraceFilter, TraceStatus},
 };
 use goclaw_tests::{
-    Http, Reply, Setup, eventually,
+    Answer, Http, Reply, Setup, eventually,
     fixtures::{at, span, trace},
 };
 use serde_json::{Value, json};
@@ -71,6 +71,36 @@ on_both_editions! {
         assert_eq!(costs["rows"][0]["total_input_tokens"], trace["total_input_tokens"]);
     }
 
+    async fn a_run_that_was_stopped_is_told_apart_and_one_that_failed_says_why(edition) {
+        let server = with_fox(edition).await;
+        let owner = server.owner();
+        let mut socket = server.owner_socket().await;
+        server.llm.next(Answer::text("some words").then_stall());
+        let id = socket.send("chat.send", &message(&fox_session("1"), "hello")).await;
+        socket.agent_event("chunk").await;
+        socket.call("chat.abort", &json!({"sessionKey": fox_session("1")})).await.unwrap();
+        socket.answer(&id).await.unwrap();
+        server.llm.next(Answer::error(401, "no key sk-abcdefghijklmnopqrstuvwxyz"));
+        socket.call("chat.send", &message(&fox_session("2"), "hello")).await.unwrap_err();
+        let of = async |session: &str| {
+            eventually("the run to have ended", async || {
+                let page = owner.get(&format!("/v1/traces?session_key={session}")).await.expect(200);
+                let trace = page["traces"].get(0).filter(|trace| trace["status"] != "running")?.clone();
+                let detail = owner.get(&format!("/v1/traces/{}", trace["id"].as_str().unwrap())).await.expect(200);
+                let call = detail["spans"].as_array().unwrap().iter().find(|span| span["span_type"] == "llm_call" && span["status"] != "running")?.clone();
+                Some((trace, call))
+            })
+            .await
+        };
+        let (stopped, call) = of(&fox_session("1")).await;
+        assert_eq!((&stopped["status"], stopped["end_time"].is_string()), (&json!("cancelled"), true), "{stopped}");
+        assert_eq!((&call["status"], &call["error"], call["end_time"].is_string()), (&json!("error"), &json!("cancelled"), true), "what was under way has ended with it");
+        let (failed, call) = of(&fox_session("2")).await;
+        assert_eq!((&failed["status"], &call["status"]), (&json!("error"), &json!("error")));
+        let why = call["error"].as_str().unwrap();
+        assert!(why.contains("HTTP 401") && !why.contains("sk-abc") && !failed.to_string().contains("sk-abc"), "{why}");
+    }
+
     async fn what_waits_to_be_written_is_written_before_the_gateway_ends(edition) {
         let mut server = with_fox(edition).await;
         ask(&server.owner(), "fox", "hi").await;
@@ -104,7 +134,8 @@ on_both_editions! {
         let mut setup = Setup::new(edition).await;
         let stores = setup.stores().await;
         let key = goclaw_tests::fixtures::add_api_key(&stores, Some(TenantId::MASTER), &[goclaw_ports::roles::Scope::Write], "").await;
-        let (of_mai, of_lan, of_nobody) = (of("mai", "m", 1), of("lan", "l", 2), of("", "n", 3));
+        let (of_mai, of_nobody) = (of("mai", "m", 1), of("", "n", 3));
+        let of_lan = Trace { parent_trace_id: Some(of_mai.id), ..of("lan", "l", 2) };
         for trace in [&of_mai, &of_lan, &of_nobody] {
             stores.traces.insert(TenantId::MASTER, trace).await.unwrap();
         }
@@ -114,6 +145,9 @@ on_both_editions! {
         assert_eq!(names(&mai.get("/v1/traces?user_id=lan").await.expect(200)), ["m"]);
         mai.get(&format!("/v1/traces/{}", of_mai.id)).await.expect(200);
         assert_eq!(mai.get("/v1/costs/summary").await.expect(200)["rows"][0]["trace_count"], 1);
+        let exported = |reply: Reply| unpacked(&reply)["sub_traces"].clone();
+        assert_eq!(exported(mai.get(&format!("/v1/traces/{}/export", of_mai.id)).await), Value::Null, "what came of it is another user's");
+        assert_eq!(exported(server.owner().get(&format!("/v1/traces/{}/export", of_mai.id)).await)[0]["trace"]["name"], "l");
         let unnamed = server.with_key(&key);
         assert_eq!(unnamed.get("/v1/traces").await.expect(200)["traces"], json!([]));
         assert_eq!(unnamed.get("/v1/costs/summary").await.expect(200), json!({"rows": []}));

@@ -166,6 +166,11 @@ on_both_editions! {
         assert_eq!(points(&owner, &format!("{}&provider=openai&model=stub", lately())).await.len(), 1);
         assert!(points(&owner, &format!("from={}&to={}", wire(hours_ago(72)), wire(hours_ago(1)))).await.len() == 1);
 
+        // Days hold it with their other hours.
+        let days = points(&owner, &format!("{}&group_by=day", lately())).await;
+        assert_eq!(days.iter().map(|day| day["input_tokens"].as_i64().unwrap()).sum::<i64>(), 1_100);
+        assert!(days.iter().all(|day| day["bucket_time"].as_str().unwrap().ends_with("T00:00:00Z")), "{days:?}");
+
         // The trace, the sum of costs and the summary say the same.
         let costs = owner.get("/v1/costs/summary").await.expect(200);
         let agents = rows(&owner, &format!("{}&group_by=agent", lately())).await;

@@ -130,6 +130,17 @@ on_both_databases! {
         assert_eq!(found, [("on-in-a".into(), a), ("on-in-b".into(), b)]);
     }
 
+    async fn whether_any_tenant_has_a_type_is_known(db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        db.stores.providers.insert(a, &provider(a, "openai")).await.unwrap();
+        assert!(!db.stores.providers.all_tenants_have("claude_cli").await.unwrap());
+        let off = ProviderRow { provider_type: "claude_cli".into(), enabled: false, ..provider(b, "cli") };
+        db.stores.providers.insert(b, &off).await.unwrap();
+        assert!(db.stores.providers.all_tenants_have("claude_cli").await.unwrap());
+        db.stores.providers.delete(b, off.id).await.unwrap();
+        assert!(!db.stores.providers.all_tenants_have("claude_cli").await.unwrap());
+    }
+
     async fn providers_of_one_tenant_are_out_of_reach_of_another(db) {
         let (a, b) = (db.tenant("a").await, db.tenant("b").await);
         let row = provider(a, "openai");

@@ -166,3 +166,37 @@ fn assistant(message: &ChatMessage) -> Vec<Value> {
     }
     blocks
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_level_has_its_budget_and_room_for_the_answer() {
+        for (level, budget, max_tokens) in [
+            ("", None, 8192),
+            ("off", None, 8192),
+            ("none", None, 8192),
+            ("minimal", Some(1024), 8192),
+            ("low", Some(4096), 8192),
+            ("medium", Some(10_000), 18_192),
+            ("high", Some(32_000), 40_192),
+            ("xhigh", Some(48_000), 56_192),
+            ("other", Some(10_000), 18_192),
+        ] {
+            let request = ChatRequest { max_tokens: 8192, temperature: Some(0.7), reasoning_effort: Some(level.into()), ..ChatRequest::default() };
+            let body = body(&request, "m", false);
+            assert_eq!((&body["max_tokens"], body["thinking"]["budget_tokens"].as_u64()), (&json!(max_tokens), budget), "{level}");
+            assert_eq!((body.get("temperature").is_some(), betas(&body).is_empty()), (budget.is_none(), budget.is_none()), "{level}");
+        }
+    }
+
+    #[test]
+    fn names_of_families_are_models_of_today() {
+        for (asked, model) in [("opus", "claude-opus-4-6"), ("sonnet", "claude-sonnet-4-6"), ("haiku", "claude-haiku-4-5-20251001"), ("", "d"), ("x", "x")] {
+            assert_eq!(super::model(asked, "d"), model);
+        }
+        let unlimited = body(&ChatRequest::default(), "m", false);
+        assert_eq!(unlimited["max_tokens"], 4096);
+    }
+}

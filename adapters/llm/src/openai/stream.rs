@@ -2,11 +2,12 @@
 
 use super::gemini::SIGNATURE;
 use crate::{
+    answer::{Answer, usage},
     chat::{Decoder, Reported},
     text::{Text, describe, tool_call},
 };
 use goclaw_ports::{
-    llm::{ChatEvent, ChatResponse, FinishReason, Usage},
+    llm::{ChatEvent, ChatResponse, Usage},
     sessions::ToolCall,
 };
 use serde::Deserialize;
@@ -104,15 +105,9 @@ struct CompletionDetails {
 
 impl From<UsageWire> for Usage {
     fn from(wire: UsageWire) -> Self {
-        let (prompt, completion) = (wire.prompt_tokens.unwrap_or(0), wire.completion_tokens.unwrap_or(0));
-        Self {
-            prompt_tokens: prompt,
-            completion_tokens: completion,
-            total_tokens: wire.total_tokens.unwrap_or(prompt + completion),
-            cache_creation_tokens: 0,
-            cache_read_tokens: wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
-            thinking_tokens: wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
-        }
+        let cached = wire.prompt_tokens_details.and_then(|details| details.cached_tokens);
+        let thought = wire.completion_tokens_details.and_then(|details| details.reasoning_tokens);
+        usage(wire.prompt_tokens, wire.completion_tokens, wire.total_tokens, cached, thought)
     }
 }
 
@@ -129,8 +124,7 @@ struct Growing {
 /// Reads an answer in pieces.
 #[derive(Default)]
 pub(crate) struct OpenAiDecoder {
-    content: String,
-    thinking: String,
+    answer: Answer,
     calls: Vec<Growing>,
     finish: Option<String>,
     usage: Option<Usage>,
@@ -143,7 +137,7 @@ impl Decoder for OpenAiDecoder {
             return Ok(());
         }
         match serde_json::from_slice::<Chunk>(data) {
-            Ok(chunk) => self.take(chunk, |event| out.push_back(event)),
+            Ok(chunk) => self.take(chunk, out),
             // Keep-alives and other noise of gateways in between.
             Err(_) => Ok(()),
         }
@@ -156,7 +150,7 @@ impl Decoder for OpenAiDecoder {
 }
 
 impl OpenAiDecoder {
-    fn take(&mut self, chunk: Chunk<'_>, mut emit: impl FnMut(ChatEvent)) -> Result<(), Reported> {
+    fn take(&mut self, chunk: Chunk<'_>, out: &mut VecDeque<ChatEvent>) -> Result<(), Reported> {
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             let (code, text) = describe(&error);
             return Err(Reported { code, text: format!("stream error: {text}") });
@@ -171,12 +165,10 @@ impl OpenAiDecoder {
         let delta = choice.delta.unwrap_or_default();
         let thought = delta.reasoning_content.or(delta.reasoning).map(|text| text.0).filter(|text| !text.is_empty());
         if let Some(thought) = thought.or_else(|| delta.reasoning_details.as_deref().and_then(details_text).map(Cow::Owned)) {
-            self.thinking.push_str(&thought);
-            emit(ChatEvent::Thinking(thought.into_owned()));
+            self.answer.think(thought, out);
         }
-        if let Some(Text(content)) = delta.content.filter(|content| !content.0.is_empty()) {
-            self.content.push_str(&content);
-            emit(ChatEvent::Text(content.into_owned()));
+        if let Some(Text(content)) = delta.content {
+            self.answer.say(content, out);
         }
         for call in delta.tool_calls.unwrap_or_default() {
             self.grow(call);
@@ -233,20 +225,7 @@ impl OpenAiDecoder {
             tool_call(id, &call.name, &call.arguments, metadata)
         };
         let tool_calls: Vec<_> = std::mem::take(&mut self.calls).into_iter().enumerate().map(finished).collect();
-        ChatResponse {
-            content: std::mem::take(&mut self.content),
-            thinking: std::mem::take(&mut self.thinking),
-            phase: String::new(),
-            finish_reason: match finish.as_str() {
-                "length" | "max_tokens" => FinishReason::Length,
-                _ if !tool_calls.is_empty() => FinishReason::ToolCalls,
-                _ => FinishReason::Stop,
-            },
-            tool_calls,
-            usage: self.usage,
-            cost: None,
-            raw: None,
-        }
+        self.answer.finish(tool_calls, matches!(finish.as_str(), "length" | "max_tokens"), self.usage)
     }
 }
 
@@ -261,6 +240,6 @@ pub(super) fn whole(body: &[u8]) -> Result<ChatResponse, Reported> {
     let chunk: Chunk = serde_json::from_slice(body).map_err(|error| Reported::new(format!("the answer cannot be read: {error}")))?;
     let answered = chunk.choices.as_ref().is_some_and(|choices| !choices.is_empty());
     let mut decoder = OpenAiDecoder::default();
-    decoder.take(chunk, |_| ())?;
+    decoder.take(chunk, &mut VecDeque::new())?;
     if answered { Ok(decoder.response()) } else { Err(Reported::new("the answer holds no choice")) }
 }

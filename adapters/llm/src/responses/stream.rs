@@ -1,10 +1,11 @@
 //! Answers of the Responses API.
 
 use crate::{
+    answer::{Answer, usage},
     chat::{Decoder, Reported},
     text::{Text, describe, tool_call},
 };
-use goclaw_ports::llm::{ChatEvent, ChatResponse, FinishReason, Usage};
+use goclaw_ports::llm::{ChatEvent, ChatResponse, Usage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -78,15 +79,9 @@ struct OutputDetails {
 
 impl From<UsageWire> for Usage {
     fn from(wire: UsageWire) -> Self {
-        let (input, output) = (wire.input_tokens.unwrap_or(0), wire.output_tokens.unwrap_or(0));
-        Self {
-            prompt_tokens: input,
-            completion_tokens: output,
-            total_tokens: wire.total_tokens.unwrap_or(input + output),
-            cache_creation_tokens: 0,
-            cache_read_tokens: wire.input_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
-            thinking_tokens: wire.output_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
-        }
+        let cached = wire.input_tokens_details.and_then(|details| details.cached_tokens);
+        let thought = wire.output_tokens_details.and_then(|details| details.reasoning_tokens);
+        usage(wire.input_tokens, wire.output_tokens, wire.total_tokens, cached, thought)
     }
 }
 
@@ -104,8 +99,7 @@ struct Growing {
 /// Reads an answer.
 #[derive(Default)]
 pub(crate) struct ResponsesDecoder {
-    content: String,
-    thinking: String,
+    answer: Answer,
     phase: String,
     /// The message that is being written.
     writing: String,
@@ -127,7 +121,7 @@ impl Decoder for ResponsesDecoder {
             }
             "response.reasoning_summary_text.delta" => {
                 self.in_pieces.insert(item_id.to_owned());
-                self.think(delta, out);
+                self.answer.think(delta, out);
             }
             "response.function_call_arguments.delta" => self.call(item_id, event.output_index).arguments.push_str(&delta),
             "response.output_item.added" | "response.output_item.done" => {
@@ -173,19 +167,11 @@ impl ResponsesDecoder {
         let mut text = text.into_owned();
         if self.writing != item {
             item.clone_into(&mut self.writing);
-            if !self.content.is_empty() {
+            if !self.answer.content.is_empty() {
                 text.insert_str(0, "\n\n");
             }
         }
-        self.content.push_str(&text);
-        out.push_back(ChatEvent::Text(text));
-    }
-
-    fn think(&mut self, text: Cow<'_, str>, out: &mut VecDeque<ChatEvent>) {
-        if !text.is_empty() {
-            self.thinking.push_str(&text);
-            out.push_back(ChatEvent::Thinking(text.into_owned()));
-        }
+        self.answer.say(text.into(), out);
     }
 
     /// The call that an item is, known by its id, else by its place.
@@ -222,7 +208,7 @@ impl ResponsesDecoder {
                     self.write(&id, joined(item.content, "").into(), out);
                 }
             }
-            "reasoning" if done && !self.in_pieces.contains(&id) => self.think(joined(item.summary, "\n\n").into(), out),
+            "reasoning" if done && !self.in_pieces.contains(&id) => self.answer.think(joined(item.summary, "\n\n").into(), out),
             _ => {}
         }
     }
@@ -235,20 +221,8 @@ impl ResponsesDecoder {
             tool_call(id, &call.name, &call.arguments, BTreeMap::new())
         };
         let tool_calls: Vec<_> = calls.into_iter().enumerate().map(finished).collect();
-        ChatResponse {
-            content: std::mem::take(&mut self.content),
-            thinking: std::mem::take(&mut self.thinking),
-            phase: std::mem::take(&mut self.phase),
-            finish_reason: match cut {
-                true => FinishReason::Length,
-                false if !tool_calls.is_empty() => FinishReason::ToolCalls,
-                false => FinishReason::Stop,
-            },
-            tool_calls,
-            usage: ended.and_then(|ended| ended.usage).map(Usage::from),
-            cost: None,
-            raw: None,
-        }
+        let usage = ended.and_then(|ended| ended.usage).map(Usage::from);
+        ChatResponse { phase: std::mem::take(&mut self.phase), ..self.answer.finish(tool_calls, cut, usage) }
     }
 }
 

@@ -271,6 +271,7 @@ fn settings(token: Option<&str>) -> Settings {
         speech: Default::default(),
         pricing: HashMap::new(),
         trace_days: 0,
+        trace_preview: 0,
         lanes: Default::default(),
         edition: Edition {
             name: "lite".into(),

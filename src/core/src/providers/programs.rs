@@ -9,10 +9,6 @@ use goclaw_ports::{Error, JsonObject, Result, TenantId, message, providers::Prov
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// The agents that go by their name.
-const AGENTS: &[&str] = &["claude", "codex", "gemini"];
-/// The models of Claude's command line.
-const CLAUDE_MODELS: &[&str] = &["sonnet", "opus", "haiku"];
 /// Settings that reach into the machine.
 const OF_THE_MACHINE: &[&str] = &["args", "work_dir", "base_work_dir"];
 
@@ -34,9 +30,14 @@ pub struct CliLogin {
     pub in_docker: bool,
 }
 
+/// Whether a program has this model; the models of agents are the agents that go by their name.
+fn has_model(provider_type: &str, model: &str) -> bool {
+    presets::fixed_models(provider_type).is_some_and(|models| models.iter().any(|(id, _)| *id == model))
+}
+
 /// Whether a row may name this program: one that goes by its name, or a path, which is the operator's to name.
 pub(super) fn check_program(tenant: TenantId, provider_type: &str, program: &str) -> Result<()> {
-    let named = if provider_type == "claude_cli" { program == "claude" } else { AGENTS.contains(&program) };
+    let named = if provider_type == "claude_cli" { program == "claude" } else { has_model("acp", program) };
     match (named, program.starts_with('/')) {
         (true, _) => Ok(()),
         (false, true) if tenant == TenantId::MASTER => Ok(()),
@@ -83,7 +84,7 @@ impl Providers {
     pub(super) fn verify_program(&self, row: &ProviderRow, model: &str) -> Option<Verification> {
         let failed = |error: String| Some(Verification { valid: false, note: None, error: Some(error) });
         match row.provider_type.as_str() {
-            "claude_cli" if !CLAUDE_MODELS.contains(&model) => failed(format!("{model} is no model of Claude's command line: use sonnet, opus or haiku")),
+            "claude_cli" if !has_model("claude_cli", model) => failed(format!("{model} is no model of Claude's command line: use sonnet, opus or haiku")),
             "acp" => {
                 let default = presets::preset("acp").map_or("claude", |preset| preset.api_base);
                 let program = if row.api_base.is_empty() { default } else { &row.api_base };

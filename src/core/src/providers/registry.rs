@@ -69,18 +69,7 @@ impl Registry {
             if provider.api_key.is_none() && !presets::keyless(&provider.provider_type) {
                 continue;
             }
-            let preset = presets::preset(&provider.provider_type);
-            let or = |own: String, preset: Option<&str>| if own.is_empty() { preset.unwrap_or_default().to_owned() } else { own };
-            let spec = ProviderSpec {
-                api_base: or(provider.api_base, preset.map(|preset| preset.api_base)),
-                default_model: or(provider.default_model, preset.map(|preset| preset.default_model)),
-                name: provider.name,
-                provider_type: provider.provider_type,
-                api_key: provider.api_key,
-                credentials: None,
-                trusted: true,
-                settings: provider.settings,
-            };
+            let spec = spec_of(provider);
             let name = spec.name.clone();
             match self.factory.build(spec) {
                 Ok(provider) => drop(all.providers.insert(name, provider)),
@@ -111,12 +100,7 @@ impl Registry {
         if !self.factory.speaks(&row.provider_type) {
             return Err(Error::invalid(message::unsupported_provider_type()));
         }
-        let configured = self.configured(|configured| configured.bases.get(&row.provider_type).cloned());
-        let (api_base, trusted) = match (row.api_base.as_str(), configured) {
-            ("", Some(base)) => (base, true),
-            ("", None) => (preset.map(|preset| preset.api_base).unwrap_or_default().to_owned(), true),
-            (base, _) => (base.to_owned(), false),
-        };
+        let (api_base, trusted) = base_of(&row.provider_type, &row.api_base, self.base_of(&row.provider_type));
         let is_account = row.provider_type == CHATGPT;
         Ok(ProviderSpec {
             name: row.name.clone(),
@@ -161,11 +145,21 @@ impl Registry {
         stored.get(&tenant)?.get(name).cloned()
     }
 
-    /// The provider of this name, the tenant's or master's, and no other.
+    /// The provider of this name, the tenant's or master's, and no other. The operator's are master's. Some types' providers go by the
+    /// type's usual name as well, where no other has it.
     #[must_use]
     pub fn named(&self, tenant: TenantId, name: &str) -> Option<Arc<dyn Provider>> {
-        let stored = self.stored(tenant, name).or_else(|| self.stored(TenantId::MASTER, name));
-        stored.or_else(|| self.configured(|configured| configured.providers.get(name).cloned()))
+        let own = || self.stored(tenant, name).or_else(|| self.called(tenant, name));
+        let configured = || self.configured(|configured| configured.providers.get(name).cloned());
+        let of_master = || self.stored(TenantId::MASTER, name).or_else(configured).or_else(|| self.called(TenantId::MASTER, name));
+        if tenant == TenantId::MASTER { of_master() } else { own().or_else(of_master) }
+    }
+
+    /// The tenant's first stored provider of the type that is usually called so.
+    fn called(&self, tenant: TenantId, name: &str) -> Option<Arc<dyn Provider>> {
+        let provider_type = presets::type_called(name)?;
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        stored.get(&tenant)?.values().find(|provider| provider.provider_type() == provider_type).cloned()
     }
 
     /// Has the provider of this name forget a conversation of the tenant, if it keeps it itself.
@@ -196,5 +190,58 @@ impl Registry {
     fn first(&self, tenant: TenantId) -> Option<Arc<dyn Provider>> {
         let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
         stored.get(&tenant)?.values().next().cloned()
+    }
+}
+
+/// What the operator's provider is made from: what is not said is the type's own.
+fn spec_of(provider: ConfiguredProvider) -> ProviderSpec {
+    let preset = presets::preset(&provider.provider_type);
+    let or = |own: String, preset: Option<&str>| if own.is_empty() { preset.unwrap_or_default().to_owned() } else { own };
+    ProviderSpec {
+        api_base: or(provider.api_base, preset.map(|preset| preset.api_base)),
+        default_model: or(provider.default_model, preset.map(|preset| preset.default_model)),
+        name: provider.name,
+        provider_type: provider.provider_type,
+        api_key: provider.api_key,
+        credentials: None,
+        trusted: true,
+        settings: provider.settings,
+    }
+}
+
+/// The base of a stored provider and whether it is trusted: its own, which is not, else the one that the operator set, else the type's.
+fn base_of(provider_type: &str, own: &str, of_operator: Option<String>) -> (String, bool) {
+    match (own, of_operator) {
+        ("", Some(base)) => (base, true),
+        ("", None) => (presets::preset(provider_type).map(|preset| preset.api_base).unwrap_or_default().to_owned(), true),
+        (base, _) => (base.to_owned(), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use presets::PRESETS;
+
+    fn configured(provider_type: &str, api_base: &str, default_model: &str) -> ProviderSpec {
+        let (name, api_base, default_model) = ("mine".into(), api_base.into(), default_model.into());
+        spec_of(ConfiguredProvider { name, provider_type: provider_type.into(), api_base, api_key: None, default_model, settings: JsonObject::new() })
+    }
+
+    #[test]
+    fn every_type_of_provider_has_the_base_and_the_model_of_its_preset_unless_others_are_named() {
+        for preset in PRESETS {
+            let spec = configured(preset.provider_type, "", "");
+            assert_eq!((spec.api_base.as_str(), spec.default_model.as_str(), spec.trusted), (preset.api_base, preset.default_model, true));
+            let spec = configured(preset.provider_type, "http://proxy/v1", "m");
+            assert_eq!((spec.api_base.as_str(), spec.default_model.as_str(), spec.trusted), ("http://proxy/v1", "m", true));
+            assert_eq!(base_of(preset.provider_type, "", None), (preset.api_base.to_owned(), true));
+        }
+    }
+
+    #[test]
+    fn a_base_of_its_own_goes_before_the_operators_and_is_not_trusted() {
+        assert_eq!(base_of("groq", "http://own", Some("http://operator".into())), ("http://own".into(), false));
+        assert_eq!(base_of("groq", "", Some("http://operator".into())), ("http://operator".into(), true));
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     prune::PruneSettings,
     settings::{InjectionAction, Settings, TenantSettings},
     toolbox::{Offer, ToolBox, tool_agent},
-    traces::{Tracer, new_trace, preview},
+    traces::{Tracer, new_trace},
     workspace,
 };
 use goclaw_ports::{
@@ -260,7 +260,7 @@ impl Engine {
         trace.session_key.clone_from(&key);
         trace.run_id = run.id.to_string();
         trace.channel.clone_from(&request.origin.channel);
-        trace.input_preview = preview(&request.message);
+        trace.input_preview.clone_from(&request.message);
         let prepared = self.prepare(request, run.id, emitter).await;
         // The user's message goes first into the store: the model waits for it, and not for the trace.
         let mut trace = self.tracer.begin(tenant, trace, run.cancel.clone());

@@ -226,6 +226,7 @@ mod tests {
             speech: SpeechSettings::default(),
             pricing: HashMap::new(),
             trace_days: 0,
+            trace_preview: 0,
             lanes: Default::default(),
             edition: Edition {
                 name: "lite".into(),

@@ -22,11 +22,13 @@ struct Shelf {
     spans: Mutex<HashMap<SpanId, Span>>,
     batches: AtomicU64,
     ended: Mutex<Vec<TraceStatus>>,
+    begun: Mutex<Vec<Trace>>,
 }
 
 #[async_trait]
 impl TraceStore for Shelf {
-    async fn insert(&self, _: TenantId, _: &Trace) -> Result<()> {
+    async fn insert(&self, _: TenantId, trace: &Trace) -> Result<()> {
+        self.begun.lock().unwrap().push(trace.clone());
         Ok(())
     }
     async fn put_spans(&self, _: TenantId, spans: &[Span]) -> Result<()> {
@@ -153,11 +155,13 @@ impl Recorder for Tally {
     }
 }
 
+fn tracer(shelf: &Arc<Shelf>) -> Tracer {
+    Tracer::start(shelf.clone(), shelf.clone(), None, Arc::new(Silence), Arc::new(SystemClock), Arc::new(SystemIds), &tokio::runtime::Handle::current())
+}
+
 /// A run with this many steps, from its beginning to the flush at the gateway's end.
 async fn run(shelf: &Arc<Shelf>, steps: usize) {
-    let now = SystemClock.now();
-    let tracer =
-        Tracer::start(shelf.clone(), shelf.clone(), None, Arc::new(Silence), Arc::new(SystemClock), Arc::new(SystemIds), &tokio::runtime::Handle::current());
+    let (now, tracer) = (SystemClock.now(), tracer(shelf));
     let mut run = tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), now), CancellationToken::new());
     // No step waits for the writer, which has had no turn yet.
     for _ in 0..steps {
@@ -183,6 +187,27 @@ async fn what_does_not_fit_into_the_queue_waits_for_the_end_of_the_run() {
 }
 
 #[tokio::test]
+async fn what_is_told_later_about_a_step_is_what_is_kept() {
+    let shelf = Arc::new(Shelf::default());
+    let tracer = tracer(&shelf);
+    let mut run = tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), SystemClock.now()), CancellationToken::new());
+    let mut steps: Vec<_> = (0..2 * QUEUE).map(|_| run.span("tool_call", "step")).collect();
+    steps.iter_mut().for_each(|step| run.put(step));
+    // The queue has room again, while half of the beginnings wait for the end of the run.
+    tracer.write_noted().await;
+    let never_ended = steps.pop().unwrap().id;
+    steps.into_iter().for_each(|step| run.end(step, None));
+    tracer.finish(run, TraceStatus::Cancelled, String::new(), String::new());
+    tracer.flush().await;
+    let spans = shelf.spans.lock().unwrap();
+    assert_eq!(spans.len(), 2 * QUEUE + 1);
+    let steps = spans.values().filter(|span| span.span_type == "tool_call");
+    let (ended, stopped): (Vec<_>, Vec<_>) = steps.partition(|span| span.status == TraceStatus::Completed);
+    assert_eq!((ended.len(), stopped.len()), (2 * QUEUE - 1, 1));
+    assert_eq!((stopped[0].id, stopped[0].status, stopped[0].error.as_str()), (never_ended, TraceStatus::Error, "cancelled"));
+}
+
+#[tokio::test]
 async fn what_cannot_be_stored_is_counted_and_the_run_ends_all_the_same() {
     let (shelf, tally) = (Arc::new(Shelf { full: true, ..Shelf::default() }), Tally::default());
     let _recording = metrics::set_default_local_recorder(&tally);
@@ -190,4 +215,31 @@ async fn what_cannot_be_stored_is_counted_and_the_run_ends_all_the_same() {
     assert_eq!(*shelf.ended.lock().unwrap(), [TraceStatus::Completed]);
     // The run itself may have been in two batches: as it began, and as it ended.
     assert!((4..=5).contains(&tally.of("goclaw_trace_spans_dropped_total")));
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_a_column_is_cut_before_it_is_stored() {
+    let shelf = Arc::new(Shelf::default());
+    let tracer = tracer(&shelf).keeping(1_000);
+    let long = |chars: usize| "ü".repeat(chars);
+    let asked = Trace { channel: long(60), input_preview: long(900), ..new_trace(TraceId(SystemIds.row()), long(300), SystemClock.now()) };
+    let mut run = tracer.begin(TenantId::MASTER, asked, CancellationToken::new());
+    let mut step = run.span("tool_call", &long(300));
+    (step.tool_name, step.tool_call_id, step.model, step.provider) = (long(300), long(300), long(300), long(300));
+    step.input_preview = long(900);
+    run.put(&mut step);
+    step.output_preview = long(900);
+    run.end(step, None);
+    let messages: Vec<_> = (0..50).map(|n| ChatMessage::new(goclaw_ports::sessions::MessageRole::User, format!("message {n}"))).collect();
+    assert!(serde_json::from_str::<Vec<Value>>(&run.conversation(&messages)).is_ok_and(|kept| kept.len() < 50));
+    tracer.finish(run, TraceStatus::Completed, String::new(), long(900));
+    tracer.flush().await;
+    let trace = shelf.begun.lock().unwrap().remove(0);
+    assert_eq!((trace.name.chars().count(), trace.channel.chars().count()), (255, 50));
+    assert!(trace.input_preview.starts_with("...ü") && trace.input_preview.len() <= 1_000);
+    let spans = shelf.spans.lock().unwrap();
+    let step = spans.values().find(|span| span.span_type == "tool_call").unwrap();
+    let lengths = [&step.name, &step.tool_name, &step.tool_call_id, &step.model, &step.provider].map(|text| text.chars().count());
+    assert_eq!(lengths, [255, 200, 100, 200, 50]);
+    assert!([&step.input_preview, &step.output_preview].iter().all(|text| text.contains("characters left out")));
 }

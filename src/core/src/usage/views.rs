@@ -14,50 +14,19 @@ pub struct UsageSeries {
 
 /// The usage of an hour or a day. Requests are runs that users started; sums over one provider or model have none.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[expect(missing_docs, reason = "the fields are those of UsageSum")]
 pub struct UsagePoint {
     /// Its beginning.
     pub bucket_time: DateTime<Utc>,
-    pub input_tokens: i64,
-    pub output_tokens: i64,
-    pub cache_read_tokens: i64,
-    pub cache_create_tokens: i64,
-    pub thinking_tokens: i64,
-    pub total_cost: f64,
-    pub request_count: i64,
-    pub llm_call_count: i64,
-    pub tool_call_count: i64,
-    pub error_count: i64,
-    /// Summed over hours, agents and channels.
-    pub unique_users: i64,
+    /// What was used.
+    #[serde(flatten)]
+    pub sum: UsageSum,
+    /// How long a request took on average, in milliseconds.
     pub avg_duration_ms: i64,
-    pub memory_docs: i64,
-    pub memory_chunks: i64,
-    pub kg_entities: i64,
-    pub kg_relations: i64,
 }
 
 impl From<(DateTime<Utc>, UsageSum)> for UsagePoint {
     fn from((bucket_time, sum): (DateTime<Utc>, UsageSum)) -> Self {
-        Self {
-            bucket_time,
-            input_tokens: sum.input_tokens,
-            output_tokens: sum.output_tokens,
-            cache_read_tokens: sum.cache_read_tokens,
-            cache_create_tokens: sum.cache_create_tokens,
-            thinking_tokens: sum.thinking_tokens,
-            total_cost: sum.total_cost,
-            request_count: sum.request_count,
-            llm_call_count: sum.llm_call_count,
-            tool_call_count: sum.tool_call_count,
-            error_count: sum.error_count,
-            unique_users: sum.unique_users,
-            avg_duration_ms: sum.average_duration(),
-            memory_docs: sum.memory_docs,
-            memory_chunks: sum.memory_chunks,
-            kg_entities: sum.kg_entities,
-            kg_relations: sum.kg_relations,
-        }
+        Self { bucket_time, sum, avg_duration_ms: sum.average_duration() }
     }
 }
 
@@ -174,7 +143,7 @@ mod tests {
         };
         let days = days(vec![hour("2026-01-02T03:00:00Z", 1, 100, 7), hour("2026-01-02T23:00:00Z", 3, 700, 5), hour("2026-01-03T00:00:00Z", 0, 0, 6)]);
         let points: Vec<UsagePoint> = days.into_iter().map(UsagePoint::from).collect();
-        let shown = |point: &UsagePoint| (point.bucket_time.to_rfc3339(), point.input_tokens, point.avg_duration_ms, point.memory_docs);
+        let shown = |point: &UsagePoint| (point.bucket_time.to_rfc3339(), point.sum.input_tokens, point.avg_duration_ms, point.sum.memory_docs);
         assert_eq!(shown(&points[0]), ("2026-01-02T00:00:00+00:00".into(), 20, 200, 5));
         assert_eq!(shown(&points[1]), ("2026-01-03T00:00:00+00:00".into(), 10, 0, 6));
         assert_eq!(points.len(), 2);

@@ -56,6 +56,7 @@ const KNOWN: &[&str] = &[
     "GOCLAW_TSNET_HOSTNAME",
     "GOCLAW_TSNET_AUTH_KEY",
     "GOCLAW_TSNET_DIR",
+    "GOCLAW_TRACE_VERBOSE",
 ];
 
 /// A snapshot of the environment.

@@ -24,6 +24,7 @@ use goclaw_core::{
         queue::{DropPolicy, QueueMode, QueueSettings},
     },
     settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, SocketTimes, SubagentSettings, ToolSettings},
+    traces::{PREVIEW, VERBOSE_PREVIEW},
 };
 use goclaw_llm::OAuthOptions;
 use goclaw_ports::JsonObject;
@@ -44,6 +45,7 @@ impl Config {
             speech: self.speech_settings(),
             pricing,
             trace_days: limit(self.file.telemetry.trace_days, 7).unwrap_or(0),
+            trace_preview: if self.environment.get("GOCLAW_TRACE_VERBOSE").is_some() { VERBOSE_PREVIEW } else { PREVIEW },
             lanes: self.lanes(),
             edition: edition::describe(self.edition, self.file.edition.as_ref()),
         }

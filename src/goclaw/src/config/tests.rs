@@ -115,6 +115,40 @@ fn the_file_wins_over_defaults_and_the_environment_over_the_file() {
 }
 
 #[test]
+fn every_key_in_the_environment_makes_its_provider() {
+    use goclaw_core::presets::PRESETS;
+    for preset in PRESETS.iter().filter(|preset| !preset.key_variable.is_empty()) {
+        let providers = Home::with("").load([(preset.key_variable, "key-of-the-operator")]).providers();
+        let [provider] = &providers[..] else { panic!("{}: {} providers", preset.key_variable, providers.len()) };
+        assert_eq!((provider.name.as_str(), provider.provider_type.as_str(), provider.api_base.as_str()), (preset.name, preset.provider_type, ""));
+        assert_eq!(provider.api_key.as_ref().unwrap().expose_secret(), "key-of-the-operator");
+    }
+    for preset in PRESETS.iter().filter(|preset| !matches!(preset.config_key, "" | "claude_cli" | "acp")) {
+        let file = format!("{{ providers: {{ {}: {{ api_key: 'k', api_base: 'http://proxy/v1/' }} }} }}", preset.config_key);
+        let providers = Home::with(&file).load([]).providers();
+        let told: Vec<_> = providers.iter().map(|provider| (provider.name.as_str(), provider.api_base.as_str())).collect();
+        assert_eq!(told, [(preset.name, "http://proxy/v1")], "{}", preset.config_key);
+    }
+    for (variable, name, base) in [
+        ("GOCLAW_ANTHROPIC_BASE_URL", "anthropic", "http://gpu:1/v1"),
+        ("GOCLAW_OPENAI_BASE_URL", "openai", "http://gpu:1/v1"),
+        ("GOCLAW_OLLAMA_CLOUD_API_BASE", "ollama-cloud", "http://gpu:1/v1"),
+        ("GOCLAW_OLLAMA_HOST", "ollama", "http://gpu:1/v1"),
+    ] {
+        let host = if name == "ollama" { "http://gpu:1" } else { base };
+        let providers = Home::with("").load([(variable, host)]).providers();
+        assert_eq!(providers.iter().map(|provider| (provider.name.as_str(), provider.api_base.as_str())).collect::<Vec<_>>(), [(name, base)]);
+    }
+}
+
+#[test]
+fn traces_keep_more_where_the_operator_wants_to_see_more() {
+    for (variables, bytes) in [([("GOCLAW_TRACE_VERBOSE", "")], 40_000), ([("GOCLAW_TRACE_VERBOSE", "yes")], 200_000)] {
+        assert_eq!(Home::with("").load(variables).settings().trace_preview, bytes);
+    }
+}
+
+#[test]
 fn the_secret_store_stands_between_file_and_environment() {
     let home = Home::with("{ gateway: { token: 'from-file' } }");
     let stored = HashMap::from([("gateway.token".to_owned(), SecretString::from("from-store"))]);

@@ -68,9 +68,10 @@ pub fn llm(config: &Config) -> Result<(Arc<Outbound>, Arc<dyn ProviderFactory>)>
     providers(config, &programs::options(config, machine))
 }
 
-fn providers(config: &Config, programs: &ProgramsOptions) -> Result<(Arc<Outbound>, Arc<dyn ProviderFactory>)> {
+fn providers(config: &Config, of_programs: &ProgramsOptions) -> Result<(Arc<Outbound>, Arc<dyn ProviderFactory>)> {
     let outbound = Arc::new(Outbound::new(OutboundOptions { allow_private_hosts: config.private_hosts(), ..OutboundOptions::default() })?);
-    let factory = Factories { http: goclaw_llm::factory(Arc::clone(&outbound), LlmOptions::default()), programs: goclaw_programs::factory(programs.clone()) };
+    let options = LlmOptions { machine: programs::machine_outside(), ..LlmOptions::default() };
+    let factory = Factories { http: goclaw_llm::factory(Arc::clone(&outbound), options), programs: goclaw_programs::factory(of_programs.clone()) };
     Ok((outbound, Arc::new(factory)))
 }
 

@@ -112,8 +112,18 @@ impl ClaudeCli for Login {
     }
 
     fn in_container(&self) -> bool {
-        Path::new("/.dockerenv").exists()
+        in_container()
     }
+}
+
+/// Whether this is a container of Docker.
+fn in_container() -> bool {
+    Path::new("/.dockerenv").exists()
+}
+
+/// In a container of Docker: the name of the machine that it runs on.
+pub fn machine_outside() -> Option<String> {
+    in_container().then(|| "host.docker.internal".to_owned())
 }
 
 /// Providers of every kind: over HTTP, and programs.

@@ -30,7 +30,7 @@ impl Steps<'_> {
         let mut span = trace.span("llm_call", &format!("{}/{model} #{iteration}", provider.name()));
         span.provider = provider.name().into();
         span.model.clone_from(model);
-        let shown = serde_json::to_string(&messages).unwrap_or_default();
+        let shown = trace.conversation(&messages);
         let reasoning = self.prepared.reasoning.decide(provider.provider_type(), model);
         reasoning.note(&mut span.metadata);
         let asked = ChatRequest {

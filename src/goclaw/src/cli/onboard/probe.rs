@@ -1,6 +1,6 @@
 //! Trying things out before they are written down.
 
-use crate::cli::client::client;
+use crate::{cli::client::client, run::machine_outside};
 use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
 use goclaw_ports::{
@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The models of an Ollama on this machine, if one answers.
 pub async fn ollama() -> Option<usize> {
-    let answer = client(Duration::from_secs(1)).ok()?.get("http://127.0.0.1:11434/api/tags").send().await.ok()?;
+    let machine = machine_outside().unwrap_or_else(|| "127.0.0.1".to_owned());
+    let answer = client(Duration::from_secs(1)).ok()?.get(format!("http://{machine}:11434/api/tags")).send().await.ok()?;
     let tags: Value = answer.json().await.ok()?;
     Some(tags["models"].as_array()?.len())
 }
