@@ -4,9 +4,14 @@ use crate::{
     sse::SseParser,
     transport::{Failure, Transport},
 };
-use futures_util::{FutureExt, StreamExt, stream};
+use bytes::Bytes;
+use futures_util::{
+    FutureExt, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use goclaw_ports::llm::{ChatEvent, ChatResponse, ChatStream, LlmError};
-use reqwest::{RequestBuilder, Response};
+use reqwest::RequestBuilder;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -38,7 +43,7 @@ pub(crate) trait Decoder: Send {
 /// One call in a vendor's dialect.
 pub(crate) trait Call: Send + Sync {
     /// The request for a body.
-    fn request(&self, transport: &Transport, body: &Value) -> RequestBuilder;
+    fn request(&self, transport: &Transport, body: &Body) -> RequestBuilder;
     /// Changes the body so that the upstream may take it, if the failure says how.
     fn amend(&self, body: &mut Value, failure: &Failure) -> bool;
     /// Reads an answer in one piece.
@@ -48,7 +53,7 @@ pub(crate) trait Call: Send + Sync {
 }
 
 /// Makes the call. `asked` says whether the caller wants pieces, `streamed` whether the upstream sends them.
-pub(crate) fn chat(transport: Arc<Transport>, call: Box<dyn Call>, body: Value, asked: bool, streamed: bool) -> ChatStream {
+pub(crate) fn chat(transport: Arc<Transport>, call: Box<dyn Call>, body: Body, asked: bool, streamed: bool) -> ChatStream {
     let running =
         Running { transport, call, body, asked, streamed, attempt: 1, amendments: 0, pause: None, pending: VecDeque::new(), reading: None, broken: None };
     stream::unfold(Some(running), |running| async move {
@@ -62,10 +67,32 @@ pub(crate) fn chat(transport: Arc<Transport>, call: Box<dyn Call>, body: Value, 
     .boxed()
 }
 
+/// A question.
+pub(crate) struct Body {
+    /// What is particular about it. What `shared` fills is `null` here.
+    pub(crate) own: Value,
+    /// A field that most questions have in common, and its value: as many as wait for an answer, there is one of it.
+    pub(crate) shared: Option<(&'static str, Arc<Value>)>,
+}
+
+impl From<Value> for Body {
+    fn from(own: Value) -> Self {
+        Self { own, shared: None }
+    }
+}
+
+impl Serialize for Body {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shared = |key: &str| self.shared.as_ref().filter(|(name, _)| *name == key).map(|(_, value)| &**value);
+        let fields = self.own.as_object().into_iter().flatten();
+        serializer.collect_map(fields.map(|(key, value)| (key, shared(key).unwrap_or(value))))
+    }
+}
+
 struct Running {
     transport: Arc<Transport>,
     call: Box<dyn Call>,
-    body: Value,
+    body: Body,
     asked: bool,
     streamed: bool,
     attempt: u32,
@@ -77,7 +104,8 @@ struct Running {
 }
 
 struct Reading {
-    answer: Response,
+    /// The bytes as they come. Its headers are let go of: they hold the buffer that they were read into.
+    bytes: BoxStream<'static, reqwest::Result<Bytes>>,
     parser: SseParser,
     decoder: Box<dyn Decoder>,
 }
@@ -117,9 +145,9 @@ impl Running {
         let patience = if self.streamed { transport.idle } else { transport.idle * 5 / 2 };
         let answer = transport.send(self.call.request(transport, &self.body), patience).await?;
         if self.streamed {
-            self.reading = Some(Reading { answer, parser: SseParser::default(), decoder: self.call.decoder() });
+            self.reading = Some(Reading { bytes: answer.bytes_stream().boxed(), parser: SseParser::default(), decoder: self.call.decoder() });
             // Nobody is asked again once an answer comes, and the question may be large.
-            self.body = Value::Null;
+            self.body = Value::Null.into();
             return Ok(());
         }
         let body = transport.whole(answer, patience).await?;
@@ -138,7 +166,7 @@ impl Running {
 
     /// Arranges another attempt, or gives the failure up.
     fn fail(&mut self, failure: Failure) -> Result<(), LlmError> {
-        if self.amendments < AMENDMENTS && self.call.amend(&mut self.body, &failure) {
+        if self.amendments < AMENDMENTS && self.call.amend(&mut self.body.own, &failure) {
             self.amendments += 1;
             self.attempt = 1;
             return Ok(());
@@ -156,7 +184,7 @@ impl Running {
 
 impl Reading {
     async fn read(&mut self, transport: &Transport, out: &mut VecDeque<ChatEvent>) -> Result<(), LlmError> {
-        let chunk = transport.within(transport.idle, self.answer.chunk()).await?;
+        let chunk = transport.within(transport.idle, self.bytes.try_next()).await?;
         let mut reported = Ok(());
         let decoder = &mut self.decoder;
         let take = |data: &[u8]| {
@@ -172,7 +200,7 @@ impl Reading {
         reported.map_err(|reported| transport.errors.in_stream(reported.code, &reported.text))?;
         if matches!(out.back(), Some(ChatEvent::Done(_))) {
             // The end of the body is usually here already; taking it lets the connection be used again.
-            self.answer.chunk().now_or_never();
+            self.bytes.next().now_or_never();
         } else if chunk.is_none() {
             match self.decoder.end() {
                 Some(response) => out.push_back(ChatEvent::Done(Box::new(response))),

@@ -1,6 +1,7 @@
 //! How a provider is reached.
 
 use crate::{
+    chat::Body,
     errors::Errors,
     retry::{self, RetryPolicy},
 };
@@ -8,7 +9,7 @@ use chrono::{DateTime, Utc};
 use goclaw_ports::llm::{Bearer, Credentials, LlmError, LlmErrorKind};
 use reqwest::{
     Client, RequestBuilder, Response,
-    header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use secrecy::ExposeSecret;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -71,6 +72,14 @@ impl Transport {
 
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(format!("{}/{path}", self.base)).headers(self.headers.clone())
+    }
+
+    /// A request with this question, of which nothing is kept once it is sent: calls wait long for their answers, and who asks again
+    /// encodes it again.
+    pub(crate) fn ask(&self, path: &str, body: &Body) -> RequestBuilder {
+        let request = self.post(path).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // A tree with text for keys is always JSON. The client would keep a copy of a body that it could copy.
+        request.body(reqwest::Body::wrap(reqwest::Body::from(serde_json::to_vec(body).unwrap_or_default())))
     }
 
     /// Waits for something from the upstream, at most `limit`.

@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 
 mod address;
+mod authorities;
 mod fetch;
 mod guard;
 mod resolver;
@@ -25,6 +26,7 @@ pub use resolver::Lookup;
 
 use goclaw_ports::{Error, Result};
 use reqwest::{Client, ClientBuilder, Proxy, redirect};
+use rustls::ClientConfig;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// How outbound calls are made.
@@ -77,20 +79,21 @@ impl Outbound {
     /// Makes the clients.
     ///
     /// # Errors
-    /// `Internal` if TLS cannot be set up (no certificate authorities on this machine).
+    /// `Internal` if TLS cannot be set up. A machine without certificate authorities is noticed when the first certificate is to be checked.
     pub fn new(options: OutboundOptions) -> Result<Self> {
+        let tls = authorities::tls()?;
         let guard = Arc::new(Guard::new(&options.allow_private_hosts));
         let gate = Arc::clone(&guard);
         // The client resolves names through the guard but takes addresses in URLs as they are. This asks the guard once more
         // for every connection; what it refuses is sent to a name that never resolves.
         let gate = Proxy::custom(move |url| gate.check_url(url).is_err().then_some(resolver::NOWHERE_URL));
-        let guarded = base(&options)
+        let guarded = base(&options, tls.clone())
             .no_proxy()
             .proxy(gate)
             .dns_resolver(Arc::new(resolver::GuardedResolver { guard: Arc::clone(&guard), lookup: options.lookup.clone() }))
             .build()
             .map_err(Error::internal)?;
-        let trusted = base(&options).build().map_err(Error::internal)?;
+        let trusted = base(&options, tls).build().map_err(Error::internal)?;
         Ok(Self { guard, guarded, trusted })
     }
 
@@ -119,8 +122,9 @@ impl Outbound {
     }
 }
 
-fn base(options: &OutboundOptions) -> ClientBuilder {
+fn base(options: &OutboundOptions, tls: ClientConfig) -> ClientBuilder {
     Client::builder()
+        .tls_backend_preconfigured(tls)
         .user_agent(options.user_agent.clone())
         .connect_timeout(options.connect_timeout)
         .pool_idle_timeout(options.pool_idle_timeout)

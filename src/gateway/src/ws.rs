@@ -16,6 +16,7 @@ mod methods;
 mod pairing;
 mod pending;
 mod platform;
+mod queue;
 mod sessions;
 mod socket;
 mod tenants;

@@ -203,6 +203,26 @@ on_both_databases! {
         }
     }
 
+    async fn pages_far_down_a_long_list_follow_one_another_as_well(db) {
+        let (tenant, other) = (db.tenant("a").await, db.tenant("b").await);
+        let (fox, foreign) = (db.agent(tenant, "fox").await, db.agent(other, "fox").await);
+        db.session(other, foreign.id, KEY).await;
+        let last = 2_100;
+        let news: Vec<_> = (1..=last).map(|n| (new_session(fox.id, &format!("agent:fox:ws:{n}")), at(n))).collect();
+        for some in news.chunks(50) {
+            let opened = futures_util::future::join_all(some.iter().map(|(new, now)| db.stores.sessions.open(tenant, new, *now))).await;
+            assert!(opened.iter().all(Result::is_ok));
+        }
+        for (limit, offset) in [(3, 998), (3, 1_000), (3, 1_049), (3, 1_051), (5, 2_094), (5, 2_095), (5, 2_098), (5, 2_100), (5, i64::MAX), (i64::MAX, 2_098), (0, 1_500)] {
+            let (page, total) = db.stores.sessions.list(tenant, &SessionFilter { limit, offset, ..all() }).await.unwrap();
+            let expected: Vec<_> = (1..=last).rev().skip(offset.try_into().unwrap()).take(limit.try_into().unwrap()).map(|n| format!("agent:fox:ws:{n}")).collect();
+            assert_eq!((keys(page), total), (expected, last), "limit {limit}, offset {offset}");
+        }
+        let filter = SessionFilter { limit: 2, offset: 1_050, agent_key: Some("fox".into()), channel: Some("ws".into()), ..all() };
+        let (page, total) = db.stores.sessions.list(tenant, &filter).await.unwrap();
+        assert_eq!((keys(page), total), (vec!["agent:fox:ws:1050".to_owned(), "agent:fox:ws:1049".to_owned()], last));
+    }
+
     async fn a_list_is_filtered_by_agent_channel_and_user(db) {
         let tenant = db.tenant("a").await;
         let fox = db.agent(tenant, "fox").await;

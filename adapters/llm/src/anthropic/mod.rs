@@ -7,7 +7,7 @@ pub(crate) mod stream;
 pub(crate) use stream::AnthropicDecoder;
 
 use crate::{
-    chat::{self, Call, Decoder, Reported},
+    chat::{self, Body, Call, Decoder, Reported},
     images, models,
     text::{Findings, describe},
     transport::{Failure, Transport},
@@ -65,8 +65,8 @@ impl Provider for Anthropic {
             images::removed(&mut body);
         }
         let level = request.reasoning_effort.unwrap_or_default();
-        let call = AnthropicCall { findings: Arc::clone(&self.findings), model, level };
-        chat::chat(Arc::clone(&self.transport), Box::new(call), body, request.stream, request.stream)
+        let call = AnthropicCall { findings: Arc::clone(&self.findings), model, level, betas: request::betas(&body) };
+        chat::chat(Arc::clone(&self.transport), Box::new(call), body.into(), request.stream, request.stream)
     }
 
     async fn models(&self) -> Result<Vec<ModelInfo>, LlmError> {
@@ -78,16 +78,13 @@ struct AnthropicCall {
     findings: Arc<Findings>,
     model: String,
     level: String,
+    betas: Vec<&'static str>,
 }
 
 impl Call for AnthropicCall {
-    fn request(&self, transport: &Transport, body: &Value) -> RequestBuilder {
-        let mut request = transport.post("messages").json(body);
-        let betas = request::betas(body);
-        if !betas.is_empty() {
-            request = request.header("anthropic-beta", betas.join(","));
-        }
-        request
+    fn request(&self, transport: &Transport, body: &Body) -> RequestBuilder {
+        let request = transport.ask("messages", body);
+        if self.betas.is_empty() { request } else { request.header("anthropic-beta", self.betas.join(",")) }
     }
 
     fn amend(&self, body: &mut Value, failure: &Failure) -> bool {

@@ -8,7 +8,7 @@ pub(crate) mod stream;
 pub(crate) use stream::OpenAiDecoder;
 
 use crate::{
-    chat::{self, Call, Decoder, Reported},
+    chat::{self, Body, Call, Decoder, Reported},
     images, models,
     text::Findings,
     transport::{Failure, Transport},
@@ -64,7 +64,7 @@ impl Provider for OpenAi {
     fn chat(&self, request: ChatRequest) -> ChatStream {
         let model = self.vendor.model(&request.model, &self.spec.default_model);
         let streamed = request.stream && (!self.vendor.dashscope || request.tools.is_empty());
-        let mut body = request::body(&request, &model, &self.vendor, streamed, &self.tools);
+        let mut body = request::body(&request, &model, &self.vendor, streamed);
         if let Value::Object(body) = &mut body {
             body.retain(|key, _| !self.findings.has(&model, key));
         }
@@ -72,6 +72,7 @@ impl Provider for OpenAi {
             images::removed(&mut body);
         }
         let call = OpenAiCall { path: self.vendor.path, findings: Arc::clone(&self.findings), model };
+        let body = Body { own: body, shared: Some((request::TOOLS, self.tools.of(&request.tools, &self.vendor))) };
         chat::chat(Arc::clone(&self.transport), Box::new(call), body, request.stream, streamed)
     }
 
@@ -102,8 +103,8 @@ struct OpenAiCall {
 }
 
 impl Call for OpenAiCall {
-    fn request(&self, transport: &Transport, body: &Value) -> RequestBuilder {
-        transport.post(self.path).json(body)
+    fn request(&self, transport: &Transport, body: &Body) -> RequestBuilder {
+        transport.ask(self.path, body)
     }
 
     fn amend(&self, body: &mut Value, failure: &Failure) -> bool {

@@ -13,6 +13,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// Where the tools stand in a body. They are the largest part of most questions, and the same in each.
+pub(super) const TOOLS: &str = "tools";
 /// The longest id of a tool call that every vendor takes.
 const ID_LIMIT: usize = 40;
 /// Models of DashScope that take a budget for thinking.
@@ -59,8 +61,8 @@ fn begins_with(family: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| family.starts_with(prefix))
 }
 
-/// The body of a call.
-pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed: bool, tools: &Rendered) -> Value {
+/// The body of a call, with a place for its tools if there are any.
+pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed: bool) -> Value {
     let family = model.rsplit('/').next().unwrap_or_default();
     let mut body = Map::new();
     body.insert("model".to_owned(), model.into());
@@ -71,7 +73,7 @@ pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed
         body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
     if !request.tools.is_empty() {
-        body.insert("tools".to_owned(), tools.of(&request.tools, vendor.profile));
+        body.insert(TOOLS.to_owned(), Value::Null);
         body.insert("tool_choice".to_owned(), "auto".into());
     }
     if request.max_tokens > 0 {
@@ -107,13 +109,13 @@ type RenderedTools = (Arc<[ToolDefinition]>, Arc<Value>);
 pub(super) struct Rendered(Mutex<Option<RenderedTools>>);
 
 impl Rendered {
-    fn of(&self, tools: &Arc<[ToolDefinition]>, profile: SchemaProfile) -> Value {
+    pub(super) fn of(&self, tools: &Arc<[ToolDefinition]>, vendor: &Vendor) -> Arc<Value> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, rendered)) = last.filter(|(known, _)| Arc::ptr_eq(known, tools)) {
-            return Value::clone(&rendered);
+            return rendered;
         }
-        let rendered: Value = tools.iter().map(|definition| tool(definition, profile)).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((tools.clone(), Arc::new(rendered.clone())));
+        let rendered: Arc<Value> = Arc::new(tools.iter().map(|definition| tool(definition, vendor.profile)).collect());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((tools.clone(), rendered.clone()));
         rendered
     }
 }

@@ -4,7 +4,7 @@ mod request;
 pub(crate) mod stream;
 
 use crate::{
-    chat::{self, Call, Decoder, Reported},
+    chat::{self, Body, Call, Decoder, Reported},
     images, models,
     retry::RetryPolicy,
     text::Findings,
@@ -71,7 +71,7 @@ impl Provider for ChatGpt {
             images::removed(&mut body);
         }
         let call = ResponsesCall { findings: Arc::clone(&self.findings), model: model.clone() };
-        chat::chat(Arc::clone(&self.transport), Box::new(call), body, request.stream, true)
+        chat::chat(Arc::clone(&self.transport), Box::new(call), body.into(), request.stream, true)
     }
 
     async fn models(&self) -> Result<Vec<ModelInfo>, LlmError> {
@@ -107,8 +107,8 @@ struct ResponsesCall {
 }
 
 impl Call for ResponsesCall {
-    fn request(&self, transport: &Transport, body: &Value) -> RequestBuilder {
-        transport.post("codex/responses").header("openai-beta", "responses=v1").json(body)
+    fn request(&self, transport: &Transport, body: &Body) -> RequestBuilder {
+        transport.ask("codex/responses", body).header("openai-beta", "responses=v1")
     }
 
     fn amend(&self, body: &mut Value, failure: &Failure) -> bool {

@@ -132,7 +132,7 @@ struct Known {
 
 /// All that the steps of a run need.
 pub(crate) struct Prepared {
-    pub request: Request,
+    pub request: Box<Request>,
     pub settings: Arc<Settings>,
     pub provider: Arc<dyn Provider>,
     /// The provider that was wanted, if it is not there.
@@ -188,6 +188,8 @@ impl Engine {
         let place = self.runs.register(request.caller.tenant, run.clone(), queueing)?;
         self.inbound.stops(&request.owed, &run.cancel);
         let (ended, end) = oneshot::channel();
+        // On the heap, because it is handed on through several futures, each of which would have room for it as long as the run lasts.
+        let request = Box::new(request);
         let (engine, active) = (self.clone(), run.clone());
         self.runtime.spawn(async move {
             let end = engine.run(request, &active, place).await;
@@ -211,7 +213,7 @@ impl Engine {
         }
     }
 
-    async fn run(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, mut place: Place) -> End {
+    async fn run(self: &Arc<Self>, request: Box<Request>, run: &Arc<ActiveRun>, mut place: Place) -> End {
         let (emitter, tenant) = (Emitter::new(self.bus.clone(), &request, run), request.caller.tenant);
         let started = std::time::Instant::now();
         counters::run_started(request.origin.kind().to_owned());
@@ -247,7 +249,7 @@ impl Engine {
         end
     }
 
-    async fn run_in_turn(self: &Arc<Self>, request: Request, run: &Arc<ActiveRun>, emitter: &Emitter, after: &mut After) -> End {
+    async fn run_in_turn(self: &Arc<Self>, request: Box<Request>, run: &Arc<ActiveRun>, emitter: &Emitter, after: &mut After) -> End {
         let (tenant, key) = (request.caller.tenant, request.session_key.clone());
         let options = &request.options;
         let name = if options.trace_name.is_empty() { format!("chat {}", request.agent.agent_key) } else { options.trace_name.clone() };
@@ -261,7 +263,8 @@ impl Engine {
         trace.run_id = run.id.to_string();
         trace.channel.clone_from(&request.origin.channel);
         trace.input_preview.clone_from(&request.message);
-        let prepared = self.prepare(request, run.id, emitter).await;
+        // What it takes to begin is given back before the wait for the model, which may be long.
+        let prepared = Box::pin(self.prepare(request, run.id, emitter)).await;
         // The user's message goes first into the store: the model waits for it, and not for the trace.
         let mut trace = self.tracer.begin(tenant, trace, run.cancel.clone());
         let mut prepared = match prepared {
@@ -381,7 +384,7 @@ impl Engine {
 
     /// Opens the conversation, stores the user's message, and collects what the run needs. From `run.started` on, the
     /// message is safe; that of a new conversation is when the first bit of the answer comes.
-    async fn prepare(&self, mut request: Request, run: Uuid, emitter: &Emitter) -> Result<Prepared> {
+    async fn prepare(&self, mut request: Box<Request>, run: Uuid, emitter: &Emitter) -> Result<Box<Prepared>> {
         let settings = self.settings.of(request.caller.tenant).await?;
         // What the gateway itself tells an agent is no user's message.
         if !request.options.hidden {
@@ -502,7 +505,7 @@ impl Engine {
         let reasoning = Reasoning::of(&agent.other_config, own.and_then(|own| own.settings().and_then(ReasoningDefaults::of)));
         let others = fallback::candidates(caller.tenant, &*provider, &model, &stand_ins, reasoning, find);
         let provider = WithFallbacks::over(provider, others);
-        Ok(Prepared {
+        Ok(Box::new(Prepared {
             settings,
             provider,
             instead_of,
@@ -517,7 +520,7 @@ impl Engine {
             messages,
             opening,
             request,
-        })
+        }))
     }
 
     /// The message, cut if it is too long; refused if it looks like a takeover and the operator wants that.

@@ -99,6 +99,8 @@ pub(crate) fn compose(from: &Ingredients<'_>) -> String {
         prompt.add_some(reminder(from, &files));
     }
     prompt.add(format!("Today is {}, {} (UTC).", from.now.format("%A"), from.now.format("%Y-%m-%d")));
+    // It lasts as long as the run.
+    prompt.0.shrink_to_fit();
     prompt.0
 }
 

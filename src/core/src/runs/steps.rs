@@ -186,14 +186,15 @@ impl<'a> Steps<'a> {
                 self.spoken.text.clear();
                 self.store(vec![said.clone()]).await?;
                 self.messages.push(said);
-                self.follow_up(injected).await;
+                Box::pin(self.follow_up(injected)).await;
                 continue;
             }
-            if let Some(answer) = self.act(response, iteration, trace).await? {
+            // On the heap, as all that is not done while the run waits for the model.
+            if let Some(answer) = Box::pin(self.act(response, iteration, trace)).await? {
                 return Ok(answer);
             }
             let injected = self.run.drain_inbox();
-            self.follow_up(injected).await;
+            Box::pin(self.follow_up(injected)).await;
         }
         self.spoken.exhausted = true;
         Ok(EXHAUSTED.into())

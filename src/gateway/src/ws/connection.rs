@@ -1,6 +1,6 @@
 //! An open WebSocket, as the rest of the gateway sees it.
 
-use super::frame::EventFrame;
+use super::{frame::EventFrame, queue::Queue};
 use crate::metrics;
 use actix_ws::CloseCode;
 use bytes::Bytes;
@@ -12,11 +12,10 @@ use goclaw_core::{
 use goclaw_ports::ErrorKind;
 use std::{
     net::IpAddr,
-    pin::pin,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -37,9 +36,7 @@ pub(crate) struct Connection {
     pub(super) ip: Option<IpAddr>,
     background: Arc<Semaphore>,
     identity: RwLock<Identity>,
-    queue: mpsc::Sender<Outgoing>,
-    /// Told of each frame that left the queue.
-    room: Notify,
+    queue: Queue<Outgoing>,
     /// The log, while it is sent here.
     tail: Mutex<Option<Tail>>,
     stop: CancellationToken,
@@ -107,22 +104,19 @@ pub(super) enum Outgoing {
 }
 
 impl Connection {
-    /// A connection that nobody has authenticated yet, and what it wants sent.
-    pub(super) fn new(id: Uuid, opened: DateTime<Utc>, ip: Option<IpAddr>) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
-        let (queue, outgoing) = mpsc::channel(QUEUE);
-        let connection = Self {
+    /// A connection that nobody has authenticated yet.
+    pub(super) fn new(id: Uuid, opened: DateTime<Utc>, ip: Option<IpAddr>) -> Arc<Self> {
+        Arc::new(Self {
             id,
             opened,
             ip,
             background: Arc::new(Semaphore::new(BACKGROUND as usize)),
             identity: RwLock::default(),
-            queue,
-            room: Notify::new(),
+            queue: Queue::new(QUEUE),
             tail: Mutex::default(),
             stop: CancellationToken::new(),
             code: OnceLock::new(),
-        };
-        (Arc::new(connection), outgoing)
+        })
     }
 
     /// Who it is; `None` before `connect`.
@@ -154,9 +148,9 @@ impl Connection {
         self.identity.write().unwrap_or_else(PoisonError::into_inner).standing = standing;
     }
 
-    /// Queues a frame. Nothing is ever dropped: a client whose queue is full is sent away.
+    /// Queues a frame. Nothing is ever dropped: a client whose queue is full is sent away. Nothing is queued after the end.
     pub(super) fn send(&self, outgoing: Outgoing) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(outgoing) {
+        if !self.stop.is_cancelled() && !self.queue.push(outgoing) {
             tracing::info!(connection = %self.id, "closing a slow WebSocket client");
             metrics::ws_slow_closed();
             self.stop(CloseCode::Again);
@@ -165,23 +159,24 @@ impl Connection {
 
     /// Queues a frame that may wait, once half of the queue is free. Nothing is queued after the end.
     pub(super) async fn send_when_idle(&self, outgoing: Outgoing) {
-        loop {
-            let mut room = pin!(self.room.notified());
-            // From now on no notice is missed.
-            room.as_mut().enable();
-            if self.queue.capacity() > QUEUE / 2 {
-                return self.send(outgoing);
-            }
+        if self.queue.len() >= QUEUE / 2 {
             tokio::select! {
-                () = room => {}
+                () = self.queue.fewer_than(QUEUE / 2) => {}
                 () = self.stop.cancelled() => return,
             }
         }
+        self.send(outgoing);
     }
 
-    /// A frame has left the queue.
-    pub(super) fn made_room(&self) {
-        self.room.notify_waiters();
+    /// The frame that is to be sent next, as soon as there is one.
+    pub(super) async fn next(&self) -> Outgoing {
+        self.queue.next().await
+    }
+
+    /// The frame that is to be sent next, if there is one.
+    #[cfg(test)]
+    pub(super) fn try_next(&self) -> Option<Outgoing> {
+        self.queue.try_next()
     }
 
     /// The log is sent here from now on, or no more; what was sent before ends.
@@ -221,38 +216,37 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_ends_the_connection_instead_of_dropping_an_answer() {
-        let (connection, mut outgoing) = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
+        let connection = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
         for n in 0..QUEUE {
             connection.send(Outgoing::Response(n.to_string()));
         }
         assert!(!connection.stop.is_cancelled());
         connection.send(Outgoing::Response("one too many".to_owned()));
         assert_eq!(connection.stopped().await, CloseCode::Again);
-        let Some(Outgoing::Response(first)) = outgoing.recv().await else { panic!("an answer waits") };
+        let Outgoing::Response(first) = connection.next().await else { panic!("an answer waits") };
         assert_eq!(first, "0");
     }
 
     #[tokio::test]
     async fn what_may_wait_leaves_half_of_the_queue_to_the_rest() {
-        let (connection, mut outgoing) = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
+        let connection = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
         let mut sending = Box::pin(async {
             loop {
                 connection.send_when_idle(Outgoing::Response("line".to_owned())).await;
             }
         });
         assert!(sending.as_mut().now_or_never().is_none());
-        assert_eq!(outgoing.len(), QUEUE / 2);
-        outgoing.recv().await.unwrap();
-        connection.made_room();
+        assert_eq!(connection.queue.len(), QUEUE / 2);
+        connection.next().await;
         assert!(sending.as_mut().now_or_never().is_none());
-        assert_eq!(outgoing.len(), QUEUE / 2);
+        assert_eq!(connection.queue.len(), QUEUE / 2);
         connection.send(Outgoing::Response("an answer".to_owned()));
         assert!(!connection.stop.is_cancelled());
     }
 
     #[tokio::test]
     async fn whoever_comes_next_does_not_get_the_log() {
-        let (connection, _outgoing) = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
+        let connection = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
         let (tail, ended) = Tail::new();
         connection.follow(Some(tail));
         assert!(!ended.is_cancelled());
@@ -262,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_reason_to_stop_is_told() {
-        let (connection, _outgoing) = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
+        let connection = Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None);
         connection.stop(CloseCode::Size);
         connection.stop(CloseCode::Away);
         assert_eq!(connection.stopped().await, CloseCode::Size);

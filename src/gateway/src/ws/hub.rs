@@ -233,19 +233,18 @@ mod tests {
 
     struct Client {
         connection: Arc<Connection>,
-        outgoing: mpsc::Receiver<Outgoing>,
         registration: Registration,
     }
 
     fn client(hub: &Arc<Hub>, caller: Option<Caller>) -> Client {
-        let (connection, outgoing) = Connection::new(Uuid::new_v4(), DateTime::UNIX_EPOCH, None);
+        let connection = Connection::new(Uuid::new_v4(), DateTime::UNIX_EPOCH, None);
         let registration = hub.open(connection.clone()).unwrap();
         hub.identify(&connection, standing(caller), hub.changes());
-        Client { connection, outgoing, registration }
+        Client { connection, registration }
     }
 
-    fn got(client: &mut Client) -> usize {
-        std::iter::from_fn(|| client.outgoing.try_recv().ok()).count()
+    fn got(client: &Client) -> usize {
+        std::iter::from_fn(|| client.connection.try_next()).count()
     }
 
     const OTHER: TenantId = TenantId(Uuid::nil());
@@ -257,13 +256,13 @@ mod tests {
     #[test]
     fn events_reach_the_users_of_their_tenant_whom_they_concern() {
         let hub = Arc::new(Hub::default());
-        let mut own = client(&hub, Some(caller(TenantId::MASTER, Role::Viewer, "u1")));
-        let mut other_user = client(&hub, Some(caller(TenantId::MASTER, Role::Viewer, "u2")));
-        let mut admin = client(&hub, Some(caller(TenantId::MASTER, Role::Admin, "a")));
-        let mut foreign = client(&hub, Some(caller(OTHER, Role::Owner, "u1")));
-        let mut anonymous = client(&hub, None);
+        let own = client(&hub, Some(caller(TenantId::MASTER, Role::Viewer, "u1")));
+        let other_user = client(&hub, Some(caller(TenantId::MASTER, Role::Viewer, "u2")));
+        let admin = client(&hub, Some(caller(TenantId::MASTER, Role::Admin, "a")));
+        let foreign = client(&hub, Some(caller(OTHER, Role::Owner, "u1")));
+        let anonymous = client(&hub, None);
         hub.deliver(&event("u1"));
-        let counts = [&mut own, &mut other_user, &mut admin, &mut foreign, &mut anonymous].map(got);
+        let counts = [&own, &other_user, &admin, &foreign, &anonymous].map(got);
         assert_eq!(counts, [1, 0, 1, 0, 0]);
     }
 
@@ -314,24 +313,24 @@ mod tests {
     #[tokio::test]
     async fn at_shutdown_all_are_told_and_no_more_come_in() {
         let hub = Arc::new(Hub::default());
-        let mut client = client(&hub, None);
+        let client = client(&hub, None);
         hub.shut_down(Duration::from_secs(1)).await;
-        assert!(matches!(client.outgoing.try_recv(), Ok(Outgoing::Event(_))));
-        assert!(matches!(client.outgoing.try_recv(), Ok(Outgoing::Close(CloseCode::Away))));
-        assert!(hub.open(Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None).0).is_none());
+        assert!(matches!(client.connection.try_next(), Some(Outgoing::Event(_))));
+        assert!(matches!(client.connection.try_next(), Some(Outgoing::Close(CloseCode::Away))));
+        assert!(hub.open(Connection::new(Uuid::nil(), DateTime::UNIX_EPOCH, None)).is_none());
     }
 
     #[tokio::test]
     async fn at_shutdown_a_call_under_way_is_answered_first() {
         let hub = Arc::new(Hub::default());
-        let mut client = client(&hub, None);
+        let client = client(&hub, None);
         let call = client.connection.begin().unwrap();
         let stopping = tokio::spawn(async move { hub.shut_down(Duration::from_secs(60)).await });
-        assert!(matches!(client.outgoing.recv().await, Some(Outgoing::Event(_))));
+        assert!(matches!(client.connection.next().await, Outgoing::Event(_)));
         client.connection.send(Outgoing::Response("answer".to_owned()));
         drop(call);
-        assert!(matches!(client.outgoing.recv().await, Some(Outgoing::Response(_))));
-        assert!(matches!(client.outgoing.recv().await, Some(Outgoing::Close(CloseCode::Away))));
+        assert!(matches!(client.connection.next().await, Outgoing::Response(_)));
+        assert!(matches!(client.connection.next().await, Outgoing::Close(CloseCode::Away)));
         stopping.await.unwrap();
     }
 }

@@ -21,10 +21,7 @@ use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReaso
 use goclaw_core::settings::SocketTimes;
 use goclaw_ports::{Error, ErrorKind, message};
 use std::{io, sync::Arc, time::Duration};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, interval_at, timeout, timeout_at},
-};
+use tokio::time::{Instant, interval_at, timeout, timeout_at};
 
 /// The largest message, in bytes.
 const MESSAGE_LIMIT: usize = 524_288;
@@ -52,12 +49,12 @@ async fn upgrade(request: HttpRequest, body: web::Payload, gateway: web::Data<Ga
     };
     let (response, session, messages) = actix_ws::handle(&request, body).map_err(Error::invalid_request)?;
     let messages = messages.max_frame_size(MESSAGE_LIMIT).aggregate_continuations().max_continuation_size(MESSAGE_LIMIT);
-    let (connection, outgoing) = Connection::new(gateway.core.ids.random(), gateway.core.clock.now(), ip);
+    let connection = Connection::new(gateway.core.ids.random(), gateway.core.clock.now(), ip);
     let Some(registration) = gateway.hub.open(connection.clone()) else {
         return Err(Error::new(ErrorKind::Unavailable, message::shutting_down()).into());
     };
     let times = settings.gateway.sockets;
-    actix_web::rt::spawn(write(connection.clone(), session, outgoing, times.ping));
+    actix_web::rt::spawn(write(connection.clone(), session, times.ping));
     actix_web::rt::spawn(async move {
         let code = read(&gateway, &connection, messages, knock, times).await;
         connection.stop(code);
@@ -129,17 +126,16 @@ async fn read(
 }
 
 /// Writes what waits, and pings, until the connection is stopped.
-async fn write(connection: Arc<Connection>, mut session: Session, mut outgoing: mpsc::Receiver<Outgoing>, ping: Duration) {
+async fn write(connection: Arc<Connection>, mut session: Session, ping: Duration) {
     let mut pings = interval_at(Instant::now() + ping, ping);
     let mut seq = 0;
     let code = loop {
         let next = tokio::select! {
             biased;
             code = connection.stopped() => break code,
-            next = outgoing.recv() => next,
+            next = connection.next() => Some(next),
             _ = pings.tick() => None,
         };
-        connection.made_room();
         let sent = async {
             match next {
                 None => session.ping(b"").await.map(|()| None),

@@ -19,8 +19,8 @@ const WINDOW: Duration = Duration::from_secs(4);
 const WAIT: Duration = Duration::from_secs(3);
 /// What the model takes while messages come faster than they are answered.
 const TALK: Duration = Duration::from_millis(100);
-/// How many sockets share the sessions.
-const SOCKETS: usize = 50;
+/// How many sockets share the sessions: each has fewer calls under way (20) than one may have (32).
+const SOCKETS: usize = 100;
 /// How many messages each session gets, one behind the other: the first starts a run, the others wait for their turn in it.
 const MESSAGES: usize = 4;
 
@@ -68,11 +68,18 @@ pub async fn measure(table: &mut Table, asking: &Asking<'_>, site: &Site) -> Res
 /// Sends messages to sessions faster than they are answered, and counts the sessions that did not keep their order.
 async fn order(port: u16, key: &str, sessions: usize) -> Result<Failures> {
     let sockets = SOCKETS.min(sessions);
+    let mut open = Vec::with_capacity(sockets);
+    // One after the other: only so many may be there that have not said who they are.
+    for _ in 0..sockets {
+        let mut socket = WsClient::open(&format!("ws://127.0.0.1:{port}/ws")).await;
+        let connected = socket.call("connect", &json!({"token": key, "user_id": USER})).await;
+        ensure!(connected.is_ok(), "connect: {connected:?}");
+        open.push(socket);
+    }
     let mut talks = JoinSet::new();
-    for number in 0..sockets {
-        let (url, key) = (format!("ws://127.0.0.1:{port}/ws"), key.to_owned());
+    for (number, socket) in open.into_iter().enumerate() {
         let own = (0..sessions).filter(|session| session % sockets == number).map(|session| format!("agent:bench-1:ws:direct:order-{session}")).collect();
-        talks.spawn(talk(url, key, own));
+        talks.spawn(talk(socket, own));
     }
     let mut disorder = Failures::default();
     while let Some(outcome) = talks.join_next().await {
@@ -81,10 +88,7 @@ async fn order(port: u16, key: &str, sessions: usize) -> Result<Failures> {
     Ok(disorder)
 }
 
-async fn talk(url: String, key: String, sessions: Vec<String>) -> Result<Failures> {
-    let mut socket = WsClient::open(&url).await;
-    let connected = socket.call("connect", &json!({"token": key, "user_id": USER})).await;
-    ensure!(connected.is_ok(), "connect: {connected:?}");
+async fn talk(mut socket: WsClient, sessions: Vec<String>) -> Result<Failures> {
     let mut open = Vec::new();
     for number in 0..MESSAGES {
         for session in &sessions {

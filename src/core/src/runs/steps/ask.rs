@@ -26,7 +26,7 @@ impl Steps<'_> {
     /// Asks the model once.
     pub(super) async fn ask(&mut self, tools: Arc<[ToolDefinition]>, iteration: i32, trace: &mut RunTrace) -> Result<ChatResponse> {
         let Prepared { provider, model, settings, request, .. } = self.prepared;
-        let messages = self.fitted(iteration, trace).await;
+        let messages = Box::pin(self.fitted(iteration, trace)).await;
         let mut span = trace.span("llm_call", &format!("{}/{model} #{iteration}", provider.name()));
         span.provider = provider.name().into();
         span.model.clone_from(model);

@@ -236,19 +236,18 @@ mod tests {
         Standing::Known { caller: Arc::new(caller), grounds: Arc::new(grounds), until: None }
     }
 
-    /// Keeps the queue of a connection alive, so that what is sent to it counts.
+    /// A connection that is registered.
     struct Client {
         connection: Arc<Connection>,
-        outgoing: mpsc::Receiver<Outgoing>,
         _registration: crate::ws::hub::Registration,
     }
 
     impl Client {
         fn new(hub: &Arc<Hub>, caller: Caller, grounds: Grounds) -> Self {
-            let (connection, outgoing) = Connection::new(Uuid::new_v4(), DateTime::UNIX_EPOCH, None);
+            let connection = Connection::new(Uuid::new_v4(), DateTime::UNIX_EPOCH, None);
             let registration = hub.open(connection.clone()).unwrap();
             assert!(hub.identify(&connection, known_as(caller, grounds), hub.changes()));
-            Self { connection, outgoing, _registration: registration }
+            Self { connection, _registration: registration }
         }
 
         fn with_key(hub: &Arc<Hub>, key: ApiKeyId) -> Self {
@@ -265,8 +264,8 @@ mod tests {
             timeout(Duration::ZERO, self.connection.stopped()).await.ok()
         }
 
-        fn lost(&mut self) -> bool {
-            let told = matches!(self.outgoing.try_recv(), Ok(Outgoing::Event(_)));
+        fn lost(&self) -> bool {
+            let told = matches!(self.connection.try_next(), Some(Outgoing::Event(_)));
             assert_eq!(told, matches!(self.connection.standing(), Standing::Lost { why: ErrorKind::TenantRevoked, .. }));
             told
         }
@@ -315,8 +314,8 @@ mod tests {
     #[tokio::test]
     async fn a_lost_member_is_told_and_gets_nothing_more() {
         let hub = Arc::new(Hub::default());
-        let (mut lost, mut other) = (Client::member(&hub, "mai"), Client::member(&hub, "lan"));
-        let mut without = Client::new(&hub, caller("mai"), Grounds::default());
+        let (lost, other) = (Client::member(&hub, "mai"), Client::member(&hub, "lan"));
+        let without = Client::new(&hub, caller("mai"), Grounds::default());
         let event = Event::new(TenantId::MASTER, ACCESS_REVOKED, json!({"user_id": "mai", "tenant_id": TenantId::MASTER}));
         hub.membership_ended(&Event { tenant: OTHER, ..event.clone() });
         assert!(!lost.lost(), "it lost another tenant");
@@ -328,9 +327,9 @@ mod tests {
     #[tokio::test]
     async fn a_closed_tenant_is_lost_to_all_but_owners() {
         let hub = Arc::new(Hub::default());
-        let (mut admin, mut key) = (Client::member(&hub, "mai"), Client::with_key(&hub, KEY));
-        let mut owner = Client::new(&hub, Caller { role: Role::Owner, ..caller("o") }, Grounds::default());
-        let mut elsewhere = Client::new(&hub, Caller { tenant: OTHER, ..caller("mai") }, Grounds::default());
+        let (admin, key) = (Client::member(&hub, "mai"), Client::with_key(&hub, KEY));
+        let owner = Client::new(&hub, Caller { role: Role::Owner, ..caller("o") }, Grounds::default());
+        let elsewhere = Client::new(&hub, Caller { tenant: OTHER, ..caller("mai") }, Grounds::default());
         hear(&hub, Says::Stands, &change(Kind::Tenants, TenantId::MASTER)).await;
         assert!(!admin.lost(), "it only got another name");
         hear(&hub, Says::Gone, &change(Kind::Tenants, TenantId::MASTER)).await;
@@ -354,7 +353,7 @@ mod tests {
     #[tokio::test]
     async fn a_connect_that_began_before_a_change_must_ask_again() {
         let hub = Arc::new(Hub::default());
-        let (connection, _outgoing) = Connection::new(Uuid::new_v4(), DateTime::UNIX_EPOCH, None);
+        let connection = Connection::new(Uuid::new_v4(), DateTime::UNIX_EPOCH, None);
         let _registration = hub.open(connection.clone()).unwrap();
         let before = hub.changes();
         hear(&hub, Says::Gone, &change(Kind::ApiKeys, KEY)).await;
