@@ -1,6 +1,6 @@
 //! What every handler can reach.
 
-use crate::ws::hub::Hub;
+use crate::{connections::HttpTimes, ws::hub::Hub};
 use goclaw_core::Core;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
@@ -15,4 +15,6 @@ pub struct Gateway {
     pub metrics: PrometheusHandle,
     /// Whether browsers of any origin may read answers: the desktop application's web view has one of its own.
     pub desktop_cors: bool,
+    /// How long clients may take over their requests.
+    pub times: HttpTimes,
 }

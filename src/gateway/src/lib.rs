@@ -5,6 +5,7 @@
 
 pub mod api;
 mod auth;
+mod connections;
 mod docs;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -18,4 +19,5 @@ pub mod openapi;
 mod server;
 mod ws;
 
+pub use connections::HttpTimes;
 pub use server::{Bound, ServeOptions, bind};

@@ -1,6 +1,11 @@
 //! The listener.
 
-use crate::{gateway::Gateway, http, metrics, ws::hub::Hub};
+use crate::{
+    connections::{Connections, HttpTimes},
+    gateway::Gateway,
+    http, metrics,
+    ws::hub::Hub,
+};
 use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web::Data};
 use goclaw_core::Core;
 use goclaw_ports::events::EventStream;
@@ -8,9 +13,6 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-/// How long the head of a request may take to arrive.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to close its side; a WebSocket that has ended waits for it.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -25,6 +27,8 @@ pub struct ServeOptions {
     pub workers: usize,
     /// Whether browsers of any origin may read answers.
     pub desktop_cors: bool,
+    /// How long clients may take over their requests.
+    pub times: HttpTimes,
     /// Stops the server when it is cancelled.
     pub shutdown: CancellationToken,
     /// How long running requests may take to end after that.
@@ -36,6 +40,7 @@ pub struct Bound {
     server: Server,
     addresses: Vec<SocketAddr>,
     gateway: Data<Gateway>,
+    connections: Arc<Connections>,
     events: Box<dyn EventStream>,
     shutdown: CancellationToken,
     grace: Duration,
@@ -48,14 +53,17 @@ pub struct Bound {
 pub fn bind(core: Arc<Core>, options: ServeOptions) -> io::Result<Bound> {
     let events = core.bus.subscribe();
     let hub = Arc::new(Hub::new(core.bus.clone(), core.user_files.links.clone()));
-    let gateway = Data::new(Gateway { core, hub, metrics: metrics::recorder(), desktop_cors: options.desktop_cors });
+    let gateway = Data::new(Gateway { core, hub, metrics: metrics::recorder(), desktop_cors: options.desktop_cors, times: options.times });
     let shared = gateway.clone();
+    let connections = Arc::new(Connections::default());
+    let opened = connections.clone();
     let mut server = HttpServer::new(move || App::new().wrap(from_fn(http::edge::surround)).app_data(shared.clone()).configure(http::configure))
         // A client that closed its side is gone: what it asked for must not go on.
         .h1_allow_half_closed(false)
-        .client_request_timeout(REQUEST_TIMEOUT)
+        .client_request_timeout(options.times.head)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-        .keep_alive(KEEP_ALIVE)
+        .keep_alive(options.times.idle)
+        .on_connect(move |io, extensions| opened.opened(io, extensions))
         .shutdown_timeout(options.grace.as_secs())
         .disable_signals();
     if options.workers > 0 {
@@ -63,7 +71,7 @@ pub fn bind(core: Arc<Core>, options: ServeOptions) -> io::Result<Bound> {
     }
     let server = server.bind((options.host.as_str(), options.port))?;
     let addresses = server.addrs();
-    Ok(Bound { server: server.run(), addresses, gateway, events, shutdown: options.shutdown, grace: options.grace })
+    Ok(Bound { server: server.run(), addresses, gateway, connections, events, shutdown: options.shutdown, grace: options.grace })
 }
 
 impl Bound {
@@ -78,7 +86,7 @@ impl Bound {
     /// # Errors
     /// If serving fails.
     pub async fn run(self) -> io::Result<()> {
-        let Self { server, gateway, events, shutdown, grace, .. } = self;
+        let Self { server, gateway, connections, events, shutdown, grace, .. } = self;
         let hub = gateway.hub.clone();
         let forwarding = actix_web::rt::spawn({
             let (hub, auth) = (hub.clone(), gateway.core.auth.clone());
@@ -101,13 +109,15 @@ impl Bound {
                 counters.run_upkeep();
             }
         });
+        let times = gateway.times;
+        let watching = actix_web::rt::spawn(async move { connections.watch(times).await });
         let handle = server.handle();
         let stopping = actix_web::rt::spawn(async move {
             shutdown.cancelled().await;
             tokio::join!(handle.stop(true), hub.shut_down(grace));
         });
         let served = server.await;
-        for task in [forwarding, reconfigured, upkeep, stopping] {
+        for task in [forwarding, reconfigured, upkeep, watching, stopping] {
             task.abort();
         }
         served

@@ -1,10 +1,11 @@
 //! Backups, and what is there after they were restored.
 
 use crate::{
-    common::{ask, create_agent_with, fox_session, message},
+    common::{ask, create_agent_with, fox_session, history, message},
     shell::{Machine, Shell, mode},
 };
-use goclaw_tests::{Edition, Server, fake_llm::DEFAULT_TEXT, server::UPSTREAM_KEY, within};
+use goclaw_tests::{Edition, Http, Server, fake_llm::DEFAULT_TEXT, server::UPSTREAM_KEY, within};
+use regex::Regex;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -48,6 +49,34 @@ async fn contents(server: &Server) -> Value {
         "sessions": socket.call("sessions.list", &json!({})).await.unwrap(),
         "history": socket.call("chat.history", &json!({"sessionKey": fox_session("1")})).await.unwrap(),
     })
+}
+
+/// What a file is that came with a message.
+const FILE_NAME: &str = "burrow.csv";
+const FILE: &[u8] = b"exit,open\nnorth,yes\n";
+
+/// Sends a file with a message, and answers with the conversation.
+async fn with_file(server: &Server, session: &str) -> Vec<Value> {
+    let taken = server.owner().upload("/v1/media/upload", &[], FILE_NAME, FILE).await.expect(200);
+    let mut said = message(session, "read this");
+    said["media"] = json!([{"path": taken["path"], "filename": FILE_NAME}]);
+    let mut socket = server.owner_socket().await;
+    socket.call("chat.send", &said).await.unwrap();
+    history(&mut socket, session).await
+}
+
+/// Links are signed anew for everybody who asks.
+fn without_signatures(messages: &[Value]) -> String {
+    Regex::new(r#"\?ft=[^"&) ]+"#).unwrap().replace_all(&json!(messages).to_string(), "").into_owned()
+}
+
+/// The file of a message comes by its link and by its id.
+async fn serves_the_file(owner: &Http, message: &Value) {
+    let medium = &message["media_refs"][0];
+    let link = medium["path"].as_str().unwrap_or_else(|| panic!("no file: {message}"));
+    assert!(link.contains("?ft="), "{link}");
+    assert_eq!(owner.clone().without("Authorization").get(link).await.body, FILE, "{link}");
+    assert_eq!(owner.get(&format!("/v1/media/{}", medium["id"].as_str().unwrap())).await.body, FILE);
 }
 
 /// Nothing temporary was left behind.
@@ -125,6 +154,27 @@ on_both_editions! {
         machine.run("migrate up").await.expect(if edition == Edition::Lite { 4 } else { 0 });
         gateway.stop().await;
         machine.run("doctor").await.expect(0);
+    }
+
+    async fn files_of_messages_are_there_after_a_restore(edition) {
+        let mut server = furnished(edition).await;
+        let session = fox_session("files");
+        let said = with_file(&server, &session).await;
+        let shell = Shell::beside(&server).with_programs();
+        shell.run("backup --output b.tar.gz").await.expect(0);
+        server.stop().await;
+        for directory in ["data", "workspace"] {
+            fs::remove_dir_all(server.dir().join(directory)).unwrap();
+            fs::create_dir(server.dir().join(directory)).unwrap();
+        }
+        shell.run("restore b.tar.gz --force").await.expect(0);
+        server.restart().await;
+        let messages = history(&mut server.owner_socket().await, &session).await;
+        assert_eq!(without_signatures(&messages), without_signatures(&said));
+        serves_the_file(&server.owner(), &messages[0]).await;
+        server.llm.forget();
+        server.owner_socket().await.call("chat.send", &message(&session, "what was in it?")).await.unwrap();
+        assert!(server.llm.questions()[0].texts_of("user")[0].contains(FILE_NAME), "the model is told of it again");
     }
 
     async fn a_missing_or_wrong_key_is_told_after_a_restore(edition) {

@@ -51,7 +51,7 @@ impl Caller {
             Call::Rest { method, path, body: Some(body), .. } => {
                 Answer::from(self.http.send(method, path, "application/json", body.to_string().into_bytes()).await)
             }
-            Call::Form { path, fields } => {
+            Call::Form { path, fields, .. } => {
                 let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
                 Answer::from(self.http.upload(path, &fields, "form.txt", b"a file").await)
             }

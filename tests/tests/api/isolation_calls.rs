@@ -59,7 +59,7 @@ static PARAMS: LazyLock<Value> = LazyLock::new(|| {
 /// A call with everything filled in.
 pub enum Call {
     Rest { id: &'static str, method: String, path: String, body: Option<Value> },
-    Form { path: String, fields: Vec<(String, String)> },
+    Form { id: &'static str, path: String, fields: Vec<(String, String)> },
     Rpc { method: &'static str, params: Value },
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for Call {
         match self {
             Self::Rest { method, path, body: None, .. } => write!(f, "{method} {path}"),
             Self::Rest { method, path, body: Some(body), .. } => write!(f, "{method} {path} {body}"),
-            Self::Form { path, fields } => write!(f, "POST {path} {fields:?}"),
+            Self::Form { path, fields, .. } => write!(f, "POST {path} {fields:?}"),
             Self::Rpc { method, params } => write!(f, "{method} {params}"),
         }
     }
@@ -158,7 +158,7 @@ impl Filler<'_> {
         let content = &operation["requestBody"]["content"];
         if let Some(form) = content.get("multipart/form-data") {
             let fields = properties(&form["schema"]).into_iter().filter(|(name, _)| name.as_str() != "file");
-            return Call::Form { path, fields: fields.map(|(name, schema)| (name.clone(), plain(&self.value(name, schema)))).collect() };
+            return Call::Form { id: self.id, path, fields: fields.map(|(name, schema)| (name.clone(), plain(&self.value(name, schema)))).collect() };
         }
         let body = content.get("application/json").map(|body| Value::Object(self.body(&body["schema"])));
         Call::Rest { id: self.id, method: method.to_uppercase(), path, body }

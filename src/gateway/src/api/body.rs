@@ -1,12 +1,13 @@
 //! JSON bodies.
 
 use super::collect::{Way, answer, reference};
-use crate::error::ApiError;
+use crate::{connections::HttpTimes, error::ApiError, gateway::Gateway};
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse, Responder,
     body::BoxBody,
     dev::{Decompress, Payload},
     http::{StatusCode, header},
+    web::Data,
 };
 use bytes::BytesMut;
 use futures_util::{StreamExt, future::LocalBoxFuture};
@@ -30,8 +31,6 @@ pub const MESSAGE_JSON_LIMIT: usize = 16 << 20;
 pub const SMALL_JSON_LIMIT: usize = 64 << 10;
 /// How much of an oversized body is read and dropped, so that the client gets to read the refusal.
 const DRAIN_LIMIT: usize = 8 << 20;
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A JSON body: of the request, at most `LIMIT` bytes of it; or of a 200 answer.
 ///
@@ -178,6 +177,7 @@ fn first_value<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 fn read(request: &HttpRequest, payload: &mut Payload, limit: usize) -> impl Future<Output = Result<BytesMut, Error>> + use<> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
     let mut chunks = Decompress::from_headers(payload.take(), request.headers());
+    let patience = patience(request);
     let too_large = move || Error::new(ErrorKind::TooLarge, message::body_too_large(limit));
     let whole = async move {
         let mut body = BytesMut::with_capacity(announced.min(limit));
@@ -197,11 +197,20 @@ fn read(request: &HttpRequest, payload: &mut Payload, limit: usize) -> impl Futu
         if announced > limit.saturating_add(DRAIN_LIMIT) {
             return Err(too_large());
         }
-        match tokio::time::timeout(BODY_TIMEOUT, whole).await {
+        match tokio::time::timeout(patience, whole).await {
             Ok(body) => body,
-            Err(_) => Err(Error::invalid(message::timeout("request body"))),
+            Err(_) => Err(too_slow()),
         }
     }
+}
+
+/// How long a body may take to arrive.
+pub(super) fn patience(request: &HttpRequest) -> Duration {
+    request.app_data::<Data<Gateway>>().map_or_else(HttpTimes::default, |gateway| gateway.times).body
+}
+
+pub(super) fn too_slow() -> Error {
+    Error::invalid(message::timeout("request body"))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{
     MEDIA_MARK,
+    body::{patience, too_slow},
     collect::{Way, reference},
 };
 use crate::error::ApiError;
@@ -48,14 +49,16 @@ const TEXT_LIMIT: usize = 64 << 10;
 const PARTS: usize = 32;
 /// How much of a refused body is read and dropped, so that the client gets to read the refusal.
 const DRAIN_LIMIT: u64 = 8 << 20;
-/// How long the next piece of a body may take to arrive.
-const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much longer than one piece of it a whole form may take to arrive.
+const PIECES: u32 = 20;
 
 /// A form with a file in the field `file` and text fields `T`, at most `LIMIT` bytes in all. Nothing of it is read before
 /// [`FileForm::read`] is called, so that a caller who may not send it is refused first.
 pub struct FileForm<const LIMIT: u64, T = NoFields> {
     headers: HeaderMap,
     body: Body,
+    /// How long the next piece may take to arrive.
+    patience: Duration,
     fields: PhantomData<T>,
 }
 
@@ -111,7 +114,7 @@ impl<const LIMIT: u64, T: 'static> FromRequest for FileForm<LIMIT, T> {
         let chunks = Decompress::from_headers(payload.take(), &headers);
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
         let body = Body(Rc::new(RefCell::new(Received { chunks, announced, bytes: 0, limit: LIMIT })));
-        ready(Ok(Self { headers, body, fields: PhantomData }))
+        ready(Ok(Self { headers, body, patience: patience(request), fields: PhantomData }))
     }
 }
 
@@ -121,13 +124,13 @@ impl<const LIMIT: u64, T: DeserializeOwned> FileForm<LIMIT, T> {
     /// # Errors
     /// `Invalid` if it is no form, holds no file or two, is too large, too slow, or its fields do not fit `T`.
     pub async fn read(self, permission: Result<()>) -> Result<Form<T>> {
-        let Self { headers, body, .. } = self;
+        let Self { headers, body, patience, .. } = self;
         let parts = Multipart::new(&headers, body.clone());
         let result = match permission {
             Ok(()) if body.is_over() => Err(Error::invalid(message::body_too_large(LIMIT))),
-            Ok(()) => parsed(parts).await,
+            Ok(()) => timeout(patience * PIECES, parsed(parts, patience)).await.unwrap_or_else(|_| Err(too_slow())),
             Err(refusal) => {
-                body.drain().await;
+                body.drain(patience).await;
                 return Err(refusal);
             }
         };
@@ -135,7 +138,7 @@ impl<const LIMIT: u64, T: DeserializeOwned> FileForm<LIMIT, T> {
         match result {
             Ok(form) => Ok(form),
             Err(error) => {
-                body.drain().await;
+                body.drain(patience).await;
                 // What was cut off at the limit looks malformed.
                 Err(if over { Error::invalid(message::body_too_large(LIMIT)) } else { error })
             }
@@ -143,21 +146,22 @@ impl<const LIMIT: u64, T: DeserializeOwned> FileForm<LIMIT, T> {
     }
 }
 
-async fn parsed<T: DeserializeOwned>(mut parts: Multipart) -> Result<Form<T>> {
+/// What the parts are; the next piece of each may take `patience`.
+async fn parsed<T: DeserializeOwned>(mut parts: Multipart, patience: Duration) -> Result<Form<T>> {
     let mut file = None;
     let mut fields = JsonObject::new();
     for _ in 0..=PARTS {
-        let Some(part) = next(&mut parts).await? else {
+        let Some(part) = next(&mut parts, patience).await? else {
             let file = file.ok_or_else(|| Error::invalid(message::required(FILE_FIELD)))?;
             let fields = serde_json::from_value(fields.into()).map_err(Error::invalid_request)?;
             return Ok(Form { file, fields });
         };
         match part.name() {
             Some(FILE_FIELD) if file.is_some() => break,
-            Some(FILE_FIELD) => file = Some(spooled(part).await?),
+            Some(FILE_FIELD) => file = Some(spooled(part, patience).await?),
             Some(name) => {
                 let name = name.to_owned();
-                let text = text(part, &name).await?;
+                let text = text(part, &name, patience).await?;
                 fields.insert(name, text.into());
             }
             None => break,
@@ -171,16 +175,16 @@ fn malformed(cause: impl std::fmt::Display) -> Error {
 }
 
 /// The next item; `None` at the end.
-async fn next<T>(items: &mut (impl Stream<Item = Result<T, actix_multipart::MultipartError>> + Unpin)) -> Result<Option<T>> {
-    match timeout(PIECE_TIMEOUT, items.next()).await {
+async fn next<T>(items: &mut (impl Stream<Item = Result<T, actix_multipart::MultipartError>> + Unpin), patience: Duration) -> Result<Option<T>> {
+    match timeout(patience, items.next()).await {
         Ok(item) => item.transpose().map_err(malformed),
-        Err(_) => Err(Error::invalid(message::timeout("request body"))),
+        Err(_) => Err(too_slow()),
     }
 }
 
-async fn text(mut part: Field, name: &str) -> Result<String> {
+async fn text(mut part: Field, name: &str, patience: Duration) -> Result<String> {
     let mut text = Vec::new();
-    while let Some(chunk) = next(&mut part).await? {
+    while let Some(chunk) = next(&mut part, patience).await? {
         if text.len() + chunk.len() > TEXT_LIMIT {
             return Err(Error::invalid(message::too_long(name, TEXT_LIMIT)));
         }
@@ -189,7 +193,7 @@ async fn text(mut part: Field, name: &str) -> Result<String> {
     String::from_utf8(text).map_err(malformed)
 }
 
-async fn spooled(mut part: Field) -> Result<Upload> {
+async fn spooled(mut part: Field, patience: Duration) -> Result<Upload> {
     let disposition = part.content_disposition();
     let plain = disposition.and_then(|disposition| disposition.get_filename());
     let extended = disposition.and_then(|disposition| disposition.get_filename_ext());
@@ -199,7 +203,7 @@ async fn spooled(mut part: Field) -> Result<Upload> {
     let file = tokio::task::spawn_blocking(tempfile::tempfile).await.map_err(|cause| Error::internal(cause.to_string()))?;
     let mut file = tokio::fs::File::from_std(file.map_err(Error::internal)?);
     let mut size = 0;
-    while let Some(chunk) = next(&mut part).await? {
+    while let Some(chunk) = next(&mut part, patience).await? {
         size += chunk.len() as u64;
         file.write_all(&chunk).await.map_err(Error::internal)?;
     }
@@ -226,8 +230,8 @@ impl Body {
         received.bytes > received.limit || received.announced > received.limit
     }
 
-    /// Reads on for a while, for nothing.
-    async fn drain(mut self) {
+    /// Reads on for nothing, for at most so long.
+    async fn drain(mut self, patience: Duration) {
         let end = {
             let received = self.0.borrow();
             if received.announced > received.limit.saturating_add(DRAIN_LIMIT) {
@@ -236,11 +240,14 @@ impl Body {
             received.limit.max(received.bytes).saturating_add(DRAIN_LIMIT)
         };
         self.0.borrow_mut().limit = u64::MAX;
-        while let Ok(Some(Ok(_))) = timeout(PIECE_TIMEOUT, self.next()).await {
-            if self.0.borrow().bytes > end {
-                return;
+        let drained = async {
+            while let Some(Ok(_)) = self.next().await {
+                if self.0.borrow().bytes > end {
+                    return;
+                }
             }
-        }
+        };
+        drop(timeout(patience, drained).await);
     }
 }
 

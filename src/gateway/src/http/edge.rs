@@ -4,6 +4,7 @@ use super::{chat, responses};
 use crate::{
     api::Pattern,
     auth::{locale, text},
+    connections::Connection,
     error::{ApiError, Shape},
     gateway::Gateway,
     metrics,
@@ -20,7 +21,7 @@ use actix_web::{
     web,
 };
 use goclaw_ports::Error as PortError;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,6 +31,7 @@ const MAX_REQUEST_ID: usize = 128;
 /// The outermost middleware.
 pub(crate) async fn surround<B: MessageBody + 'static>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
+    let answering = request.conn_data::<Arc<Connection>>().map(Connection::asked);
     let id = request_id(&request);
     let desktop = request.app_data::<web::Data<Gateway>>().is_some_and(|gateway| gateway.desktop_cors);
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
@@ -38,12 +40,12 @@ pub(crate) async fn surround<B: MessageBody + 'static>(request: ServiceRequest, 
     let mut response = if desktop && request.method() == Method::OPTIONS {
         request.into_response(HttpResponse::NoContent().finish())
     } else {
-        let answering = next.call(request);
+        let answer = next.call(request);
         let response = if changes_something {
             // A change that has begun is finished, whoever has stopped waiting for it: half of one would leave caches behind.
-            actix_web::rt::spawn(answering).await.map_err(|error| ApiError::from(PortError::internal(error)))??
+            actix_web::rt::spawn(answer).await.map_err(|error| ApiError::from(PortError::internal(error)))??
         } else {
-            answering.await?
+            answer.await?
         };
         worded(response.map_into_boxed_body(), &id)
     };
@@ -58,7 +60,10 @@ pub(crate) async fn surround<B: MessageBody + 'static>(request: ServiceRequest, 
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
     observe(&response, started, &id);
-    Ok(response)
+    Ok(match answering {
+        Some(answering) => answering.with(response),
+        None => response,
+    })
 }
 
 /// The id that the request brought along, or a new one.

@@ -26,6 +26,7 @@ use goclaw_core::{
     settings::{AgentDefaults, GatewaySettings, InjectionAction, Settings, SocketTimes, SubagentSettings, ToolSettings},
     traces::{PREVIEW, VERBOSE_PREVIEW},
 };
+use goclaw_gateway::HttpTimes;
 use goclaw_llm::OAuthOptions;
 use goclaw_ports::JsonObject;
 use goclaw_tools::{Ask, ExecApproval, FetchPolicy, Security, WebFetchOptions};
@@ -73,6 +74,17 @@ impl Config {
                 connect: millis(gateway.ws_connect_timeout_ms).unwrap_or(SocketTimes::default().connect),
             },
             quota: gateway.quota.as_ref().map(quota).unwrap_or_default(),
+        }
+    }
+
+    /// How long clients may take over their requests.
+    #[must_use]
+    pub fn http_times(&self) -> HttpTimes {
+        let (gateway, built_in) = (&self.file.gateway, HttpTimes::default());
+        HttpTimes {
+            head: millis(gateway.http_head_timeout_ms).unwrap_or(built_in.head),
+            body: millis(gateway.http_body_timeout_ms).unwrap_or(built_in.body),
+            idle: millis(gateway.http_idle_timeout_ms).unwrap_or(built_in.idle),
         }
     }
 

@@ -54,6 +54,7 @@ pub fn serve(mut config: Config, logs: Arc<dyn Logs>) -> Result<()> {
         port: config.port(),
         workers: 0,
         desktop_cors: config.desktop(),
+        times: config.http_times(),
         shutdown: shutdown.clone(),
         grace: GRACE,
     };

@@ -84,6 +84,12 @@ pub struct Gateway {
     pub ws_ping_interval_ms: Option<Int<10, 300_000>>,
     /// How long a WebSocket client may take to say who it is, in milliseconds; 30000 if absent.
     pub ws_connect_timeout_ms: Option<Int<10, 300_000>>,
+    /// How long the head of a request may take to arrive, in milliseconds; 10000 if absent.
+    pub http_head_timeout_ms: Option<Int<10, 300_000>>,
+    /// How long a JSON body, or the next piece of a form, may take to arrive, in milliseconds; 30000 if absent. A whole form has 20 times that.
+    pub http_body_timeout_ms: Option<Int<10, 300_000>>,
+    /// How long a connection is kept for the next request, in milliseconds; 75000 if absent.
+    pub http_idle_timeout_ms: Option<Int<10, 600_000>>,
     /// How often lost tasks are looked for, in seconds; 300 if absent.
     pub task_recovery_interval_sec: Option<Int<0, 86_400>>,
     /// How messages wait while their session is busy.
