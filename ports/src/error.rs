@@ -133,6 +133,13 @@ impl Error {
         Self::new(ErrorKind::Unavailable, message::no_room()).because(cause)
     }
 
+    /// What the disk refused: [`Error::no_room`] if it is full or read-only, else a fault of ours.
+    #[must_use]
+    pub fn of_disk(cause: std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        if matches!(cause.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) { Self::no_room(cause) } else { Self::internal(cause) }
+    }
+
     /// The same error with a cause for the log.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

@@ -56,4 +56,7 @@ pub trait Disk: Send + Sync {
 
     /// Removes the files below `root` that were last changed before `then`, and answers with how many there were.
     async fn remove_older(&self, root: &Path, then: DateTime<Utc>) -> Result<usize>;
+
+    /// Removes files below `root` that were begun, last changed before `then`, and never finished, and answers with how many there were.
+    async fn remove_drafts(&self, root: &Path, then: DateTime<Utc>) -> Result<usize>;
 }

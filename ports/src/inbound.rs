@@ -6,7 +6,7 @@ use crate::{
     subagents::{TaskLease, TaskOrigin},
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// A message that is owed an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,7 +60,7 @@ pub trait InboundStore: Send + Sync {
     /// Holds on to these as long as nobody has taken them over, and answers with those that it still holds.
     async fn all_tenants_renew(&self, ids: &[InboundId], lease: TaskLease) -> Result<Vec<InboundId>>;
 
-    /// Takes over at most `limit` messages that were held until before `before`, and counts the attempt; oldest first.
-    /// Of several callers at once, one gets each.
-    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, InboundMessage)>>;
+    /// Takes over at most `limit` messages that are held for less than `ahead` from now, or not any more, and counts the attempt; oldest
+    /// first. Of several callers at once, one gets each.
+    async fn all_tenants_adopt(&self, ahead: TimeDelta, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, InboundMessage)>>;
 }

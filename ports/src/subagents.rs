@@ -2,7 +2,7 @@
 
 use crate::{AgentId, JsonObject, LinkId, Result, SubagentTaskId, TenantId, roles::Role};
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 /// A task that was handed over.
@@ -191,8 +191,9 @@ impl TaskCaps {
 pub struct TaskLease {
     /// The process.
     pub owner: Uuid,
-    /// How long it holds.
-    pub until: DateTime<Utc>,
+    /// How long it holds from now on, by the clock of the store: that of a gateway may be wrong, and must neither take from others
+    /// what they hold nor keep what nobody holds.
+    pub lasts: TimeDelta,
 }
 
 /// Keeps tasks that were handed over. Every method but `all_tenants_…` sees only rows of `tenant`.
@@ -223,9 +224,10 @@ pub trait SubagentStore: Send + Sync {
     /// run.
     async fn all_tenants_renew(&self, lease: TaskLease) -> Result<Vec<SubagentTaskId>>;
 
-    /// Takes over at most `limit` tasks that another process held until before `before`. Those that ran still do, in name: whoever
-    /// takes them over finds out how they ended, and their conversation is still to learn it. Answers with all of them.
-    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>>;
+    /// Takes over at most `limit` tasks that another process holds for less than `ahead` from now, or does not hold any more. Those
+    /// that ran still do, in name: whoever takes them over finds out how they ended, and their conversation is still to learn it.
+    /// Answers with all of them.
+    async fn all_tenants_adopt(&self, ahead: TimeDelta, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>>;
 
     /// Puts away at most `limit` tasks whose time has come, and answers with them; deletes those put away before `forget`.
     async fn all_tenants_archive(&self, now: DateTime<Utc>, forget: DateTime<Utc>, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>>;

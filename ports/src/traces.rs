@@ -238,7 +238,7 @@ pub struct LlmCall {
 pub const ROUTING: &str = "chatgpt_oauth_routing";
 
 /// How long a process vouches for its runs at a time. It does so again well before that is over; a run whose lease is over has lost
-/// its process.
+/// its process. Leases are measured by the clock of the store: that of a gateway may be wrong, and must not end the runs of others.
 pub const LEASE: TimeDelta = TimeDelta::seconds(45);
 
 /// A run that lost its process, so that those who wait for it can be told.
@@ -261,7 +261,7 @@ pub struct LostRun {
 /// Keeps traces. Every method but `all_tenants_…` sees only rows of `tenant`.
 #[async_trait]
 pub trait TraceStore: Send + Sync {
-    /// Stores a new trace. Its lease ends [`LEASE`] after its start.
+    /// Stores a new trace. Its lease ends [`LEASE`] from now.
     async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()>;
 
     /// Stores spans, replacing those with the same id, and recomputes the totals of the traces they belong to:
@@ -284,18 +284,18 @@ pub trait TraceStore: Send + Sync {
     /// The newest calls of models that match, the newest first. Those of runs that another run started are left out.
     async fn llm_calls(&self, tenant: TenantId, filter: &LlmCallFilter) -> Result<Vec<LlmCall>>;
 
-    /// An agent's traces that run, and whose lease holds at `now`; the newest 1,000 at most.
-    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId, now: DateTime<Utc>) -> Result<Vec<TraceId>>;
+    /// An agent's traces that run, and whose lease holds; the newest 1,000 at most.
+    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId) -> Result<Vec<TraceId>>;
 
-    /// Moves the end of these traces' leases, and answers with those that run still: the others have ended, or were given up.
-    async fn all_tenants_renew_leases(&self, ids: &[TraceId], until: DateTime<Utc>) -> Result<Vec<TraceId>>;
+    /// Has these traces' leases last so long from now, and answers with those that run still: the others have ended, or were given up.
+    async fn all_tenants_renew_leases(&self, ids: &[TraceId], lasts: TimeDelta) -> Result<Vec<TraceId>>;
 
     /// Traces made before then may be gone. `None` if all are there.
     async fn all_tenants_kept_from(&self) -> Result<Option<DateTime<Utc>>>;
 
-    /// Marks every running trace whose lease ended before `leased_before` as failed, with this text, and its running spans with it;
-    /// for `None` every one, whatever its lease. Answers with the runs. Of several callers at once, one gets each.
-    async fn all_tenants_fail_running(&self, leased_before: Option<DateTime<Utc>>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>>;
+    /// Marks every running trace as failed whose lease ends less than `ahead` from now, or is over, with this text, and its running spans
+    /// with it; for `None` every one, whatever its lease. They ended at `now`. Answers with the runs. Of several callers at once, one gets each.
+    async fn all_tenants_fail_running(&self, ahead: Option<TimeDelta>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>>;
 
     /// Deletes at most `limit` traces made before `before` (a whole hour that [`crate::usage::UsageStore::all_tenants_counted_until`] does not
     /// lie before), with their spans, and notes that the older ones may be gone. Answers with how many it deleted.

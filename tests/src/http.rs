@@ -1,6 +1,6 @@
 //! A client of the REST side.
 
-use crate::{PATIENCE, sse::SseStream, within};
+use crate::{patience, sse::SseStream, within};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
 
@@ -184,7 +184,7 @@ impl Http {
 
     fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let request = self.client.request(method, format!("{}{path}", self.base)).timeout(PATIENCE * 3);
+        let request = self.client.request(method, format!("{}{path}", self.base)).timeout(patience() * 3);
         self.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 }

@@ -21,18 +21,33 @@ pub use http::{Http, Reply};
 pub use server::{Edition, Server, Setup};
 pub use ws::WsClient;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How long a test waits for something that must happen, before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits for `future`, at most [`PATIENCE`].
+static SECONDS: AtomicU64 = AtomicU64::new(PATIENCE.as_secs());
+
+/// [`PATIENCE`], or what this program has instead.
+pub fn patience() -> Duration {
+    Duration::from_secs(SECONDS.load(Ordering::Relaxed))
+}
+
+/// From now on everything waits for so many seconds: for programs that load the machine themselves.
+pub fn be_patient(seconds: u64) {
+    SECONDS.store(seconds, Ordering::Relaxed);
+}
+
+/// Waits for `future`, at most for [`patience`].
 ///
 /// # Panics
 /// If it does not end in time; `what` says what was awaited.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+    tokio::time::timeout(patience(), future).await.unwrap_or_else(|_| panic!("waited {:?} for {what}", patience()))
 }
 
 /// What an attempt of [`eventually`] came to: there (`true`, `Some`) or not yet.
@@ -57,13 +72,13 @@ impl<T> Attempt for Option<T> {
     }
 }
 
-/// Tries again and again, at most for [`PATIENCE`], until an attempt answers `true` or `Some`. For what shows itself by no event;
+/// Tries again and again, at most for [`patience`], until an attempt answers `true` or `Some`. For what shows itself by no event;
 /// where there is one, wait for that.
 ///
 /// # Panics
 /// If no attempt succeeds in time; `what` says what was awaited.
 pub async fn eventually<A: Attempt>(what: &str, mut attempt: impl AsyncFnMut() -> A) -> A::Found {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     let mut ticks = interval(Duration::from_millis(20));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -71,7 +86,7 @@ pub async fn eventually<A: Attempt>(what: &str, mut attempt: impl AsyncFnMut() -
         let found = within(what, attempt()).await.found();
         match found {
             Some(found) => return found,
-            None => assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}"),
+            None => assert!(Instant::now() < deadline, "waited {:?} for {what}", patience()),
         }
     }
 }

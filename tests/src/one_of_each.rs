@@ -140,7 +140,7 @@ pub async fn fill(server: &mut Server, tenant: TenantId, admin_key: &str) -> Nam
     drop(socket);
     server.stop().await;
     let stores = server.stores().await;
-    let lease = TaskLease { owner: Uuid::now_v7(), until: SystemClock.now() };
+    let lease = TaskLease { owner: Uuid::now_v7(), lasts: TimeDelta::zero() };
     let task = task(AgentId(fox), names.get("session", 0).unwrap_or_default());
     assert_eq!(stores.subagents.begin(tenant, &task, &TaskCaps::default(), lease).await.expect("the task is stored"), None);
     names.add("task", task.id.to_string());

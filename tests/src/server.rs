@@ -1,8 +1,9 @@
 //! The real gateway as a child process.
 
 use crate::{
-    FakeLlm, Http, PATIENCE, WsClient,
+    FakeLlm, Http, WsClient,
     database::{PostgresDatabase, open_postgres, open_sqlite},
+    patience,
 };
 use goclaw_ports::stores::Stores;
 use nix::{
@@ -360,7 +361,7 @@ impl Server {
         let mut child = self.child.take().expect("the gateway runs");
         let pid = child.id();
         let waiting = tokio::task::spawn_blocking(move || child.wait());
-        match tokio::time::timeout(PATIENCE * 2, waiting).await {
+        match tokio::time::timeout(patience() * 2, waiting).await {
             Ok(joined) => joined.expect("the wait ends").expect("the gateway's status"),
             Err(_) => {
                 kill(Pid::from_raw(i32::try_from(pid).expect("a process id")), Signal::SIGKILL).ok();
@@ -430,7 +431,7 @@ impl Server {
     }
 
     async fn answers(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let mut attempts = interval(Duration::from_millis(10));
         attempts.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

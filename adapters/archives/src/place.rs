@@ -27,7 +27,7 @@ const NEW_FILE: OFlag = OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_EXC
 pub(crate) fn place(archive: impl Read, limit: u64, prefix: &str, directory: &Path, progress: &mut dyn FnMut(u64)) -> Result<Placed> {
     let mut placed = Placed::default();
     if !directory.exists() {
-        fs::create_dir_all(directory).map_err(Error::internal)?;
+        fs::create_dir_all(directory).map_err(Error::of_disk)?;
         placed.made.push(PathBuf::new());
     }
     let placing = || {
@@ -43,7 +43,7 @@ pub(crate) fn place(archive: impl Read, limit: u64, prefix: &str, directory: &Pa
             _ => Ok(()),
         })?;
         // What is answered is on the disk.
-        syncfs(root.as_fd()).map_err(Error::internal)
+        syncfs(root.as_fd()).map_err(refused)
     };
     match placing() {
         Ok(()) => Ok(placed),
@@ -52,6 +52,11 @@ pub(crate) fn place(archive: impl Read, limit: u64, prefix: &str, directory: &Pa
             Err(error)
         }
     }
+}
+
+/// What the disk refused.
+fn refused(errno: Errno) -> Error {
+    Error::of_disk(errno.into())
 }
 
 /// Makes one file, unless something has its name, or a directory of its path is none.
@@ -63,11 +68,11 @@ fn file(root: &OwnedFd, path: &str, content: &mut dyn Read, placed: &mut Placed)
     }
     // A file gets its name when it is whole, and never takes that of another.
     let draft = format!(".goclaw-{}.tmp", Uuid::new_v4().simple());
-    let handle = openat(&directory, draft.as_str(), NEW_FILE, FILE_MODE).map_err(Error::internal)?;
+    let handle = openat(&directory, draft.as_str(), NEW_FILE, FILE_MODE).map_err(refused)?;
     let written = write(handle, content).and_then(|bytes| match linkat(&directory, draft.as_str(), &directory, name, AtFlags::empty()) {
         Ok(()) => Ok(Some(bytes)),
         Err(Errno::EEXIST) => Ok(None),
-        Err(errno) => Err(Error::internal(errno)),
+        Err(errno) => Err(refused(errno)),
     });
     unlinkat(&directory, draft.as_str(), UnlinkatFlags::NoRemoveDir).map_err(Error::internal)?;
     if let Some(bytes) = written? {
@@ -87,12 +92,12 @@ fn parents_of(root: &OwnedFd, parents: &str, made: &mut Vec<PathBuf>) -> Result<
         match mkdirat(&handle, name, DIRECTORY_MODE) {
             Ok(()) => made.push(way.clone()),
             Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(Error::internal(errno)),
+            Err(errno) => return Err(refused(errno)),
         }
         handle = match openat(&handle, name, DIRECTORY, Mode::empty()) {
             Ok(handle) => handle,
             Err(Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
-            Err(errno) => return Err(Error::internal(errno)),
+            Err(errno) => return Err(refused(errno)),
         };
     }
     Ok(Some(handle))
@@ -109,7 +114,7 @@ fn write(handle: OwnedFd, content: &mut dyn Read) -> Result<u64> {
         if read == 0 {
             return Ok(bytes);
         }
-        file.write_all(&buffer[..read]).map_err(Error::internal)?;
+        file.write_all(&buffer[..read]).map_err(Error::of_disk)?;
         bytes += read as u64;
     }
 }

@@ -46,7 +46,7 @@ impl std::error::Error for TooLarge {}
 pub(crate) fn failed(error: io::Error) -> Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<TooLarge>()) {
         Some(TooLarge { limit }) => Error::invalid(message::archive_too_large(limit >> 20)),
-        None => Error::internal(error),
+        None => Error::of_disk(error),
     }
 }
 

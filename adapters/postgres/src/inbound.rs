@@ -5,10 +5,10 @@ use crate::{
     json::{decode, encode, object, text},
     pool::{Postgres, enter, within},
     schema::{inbound_messages as messages, session_messages, sessions},
-    statement::Fixed,
+    statement::{Fixed, from_now},
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{
     dsl::sql_query,
     prelude::*,
@@ -66,13 +66,11 @@ struct Row {
     metadata: Value,
     said: Option<i64>,
     attempts: i32,
-    lease_owner: Uuid,
-    lease_until: DateTime<Utc>,
     created_at: DateTime<Utc>,
 }
 
 impl Row {
-    fn new(tenant: TenantId, message: &InboundMessage, lease: TaskLease) -> Self {
+    fn new(tenant: TenantId, message: &InboundMessage) -> Self {
         Self {
             id: message.id.0,
             tenant_id: tenant.0,
@@ -87,8 +85,6 @@ impl Row {
             metadata: object(&message.metadata),
             said: message.said,
             attempts: message.attempts,
-            lease_owner: lease.owner,
-            lease_until: lease.until,
             created_at: message.created_at,
         }
     }
@@ -123,7 +119,8 @@ fn raw(ids: &[InboundId]) -> Vec<Uuid> {
 impl InboundStore for Postgres {
     async fn keep(&self, tenant: TenantId, new: &InboundMessage, lease: TaskLease) -> Result<()> {
         let connection = self.tenant(tenant).await?;
-        let query = diesel::insert_into(messages::table).values(Row::new(tenant, new, lease));
+        let held = (messages::lease_owner.eq(lease.owner), messages::lease_until.eq(from_now(lease.lasts)));
+        let query = diesel::insert_into(messages::table).values((Row::new(tenant, new), held));
         connection.run(query.execute(&mut connection.pipe())).await.map_err(missing("agent", new.agent_id))?;
         Ok(())
     }
@@ -143,8 +140,9 @@ impl InboundStore for Postgres {
                 .bind::<BigInt, _>(bytes)
                 .bind::<Timestamptz, _>(new.created_at);
             let Some(Said { seq }) = Fixed(say).get_result(connection).await.optional()? else { return Ok(false) };
-            let row = Row { said: Some(seq), ..Row::new(tenant, new, lease) };
-            diesel::insert_into(messages::table).values(row).execute(connection).await?;
+            let row = Row { said: Some(seq), ..Row::new(tenant, new) };
+            let held = (messages::lease_owner.eq(lease.owner), messages::lease_until.eq(from_now(lease.lasts)));
+            diesel::insert_into(messages::table).values((row, held)).execute(connection).await?;
             Ok(true)
         });
         within(saying).await.map_err(missing("agent", new.agent_id))
@@ -192,17 +190,17 @@ impl InboundStore for Postgres {
     async fn all_tenants_renew(&self, ids: &[InboundId], lease: TaskLease) -> Result<Vec<InboundId>> {
         let connection = self.engine().await?;
         let own = messages::table.filter(messages::id.eq_any(raw(ids)).and(messages::lease_owner.eq(lease.owner)));
-        let query = diesel::update(own).set(messages::lease_until.eq(lease.until)).returning(messages::id);
+        let query = diesel::update(own).set(messages::lease_until.eq(from_now(lease.lasts))).returning(messages::id);
         let held: Vec<Uuid> = connection.run(query.get_results(&mut connection.pipe())).await?;
         Ok(held.into_iter().map(InboundId).collect())
     }
 
-    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, InboundMessage)>> {
+    async fn all_tenants_adopt(&self, ahead: TimeDelta, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, InboundMessage)>> {
         let mut connection = self.engine().await?;
         let adopting = connection.raw().transaction(async |connection| -> Result<Vec<Row>, Failure> {
             // Messages that another replica is taking over are passed over.
             let lost: Vec<Uuid> = messages::table
-                .filter(messages::lease_until.lt(before))
+                .filter(messages::lease_until.lt(from_now(ahead)))
                 .order((messages::created_at, messages::id))
                 .limit(limit.max(0))
                 .select(messages::id)
@@ -213,7 +211,7 @@ impl InboundStore for Postgres {
             if lost.is_empty() {
                 return Ok(vec![]);
             }
-            let held = (messages::lease_owner.eq(lease.owner), messages::lease_until.eq(lease.until), messages::attempts.eq(messages::attempts + 1));
+            let held = (messages::lease_owner.eq(lease.owner), messages::lease_until.eq(from_now(lease.lasts)), messages::attempts.eq(messages::attempts + 1));
             Ok(diesel::update(messages::table.filter(messages::id.eq_any(&lost))).set(held).returning(Row::as_returning()).get_results(connection).await?)
         });
         let mut rows = within(adopting).await?;

@@ -1,10 +1,21 @@
 //! Hand-written statements.
 
+use chrono::TimeDelta;
 use diesel::{
     QueryResult,
+    dsl::{AsExprOf, now},
     pg::Pg,
+    prelude::*,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
+    sql_types::{Interval, Timestamptz},
 };
+
+diesel::infix_operator!(Plus, " + ", Timestamptz, backend: Pg);
+
+/// A time so long from now, by the clock of the database: that of a gateway may be wrong.
+pub(crate) fn from_now(after: TimeDelta) -> Plus<AsExprOf<now, Timestamptz>, AsExprOf<TimeDelta, Interval>> {
+    Plus::new(now.into_sql::<Timestamptz>(), after.into_sql::<Interval>())
+}
 
 /// A `sql_query` whose text never changes: it is prepared once per connection, where `sql_query` alone would be prepared
 /// at every call, which is a round trip more.

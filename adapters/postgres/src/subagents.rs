@@ -7,10 +7,10 @@ use crate::{
     json::{object, text},
     pool::{Postgres, enter, within},
     schema::subagent_tasks as tasks,
-    statement::Fixed,
+    statement::{Fixed, from_now},
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{
     dsl::sql_query,
     prelude::*,
@@ -63,7 +63,8 @@ impl SubagentStore for Postgres {
             let Counts { in_tenant, of_session, over_link, to_agent } = Fixed(counts).get_result(connection).await?;
             let reached = caps.reached(&RunningTasks { in_tenant, of_session, over_link, to_agent });
             if reached.is_none() {
-                diesel::insert_into(tasks::table).values(TaskRow::new(tenant, task, lease)).execute(connection).await?;
+                let held = (tasks::lease_owner.eq(lease.owner), tasks::lease_until.eq(from_now(lease.lasts)));
+                diesel::insert_into(tasks::table).values((TaskRow::new(tenant, task), held)).execute(connection).await?;
             }
             Ok(reached)
         });
@@ -134,17 +135,19 @@ impl SubagentStore for Postgres {
     async fn all_tenants_renew(&self, lease: TaskLease) -> Result<Vec<SubagentTaskId>> {
         let connection = self.engine().await?;
         let own = tasks::table.filter(tasks::lease_owner.eq(lease.owner).and(tasks::status.eq(RUNNING).or(tasks::told_at.is_null())));
-        let query = diesel::update(own).set(tasks::lease_until.eq(lease.until)).returning((tasks::id, tasks::status));
+        let query = diesel::update(own).set(tasks::lease_until.eq(from_now(lease.lasts))).returning((tasks::id, tasks::status));
         let held: Vec<(Uuid, String)> = connection.run(query.get_results(&mut connection.pipe())).await?;
         Ok(held.into_iter().filter(|(_, status)| status == RUNNING).map(|(id, _)| SubagentTaskId(id)).collect())
     }
 
-    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>> {
+    async fn all_tenants_adopt(&self, ahead: TimeDelta, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>> {
         let mut connection = self.engine().await?;
         let adopting = connection.raw().transaction(async |connection| -> Result<Vec<TaskRow>, Failure> {
             // Tasks that another replica is taking over are passed over.
             let lost: Vec<Uuid> = tasks::table
-                .filter(tasks::lease_until.lt(before).and(tasks::lease_owner.ne(lease.owner)).and(tasks::status.eq(RUNNING).or(tasks::told_at.is_null())))
+                .filter(
+                    tasks::lease_until.lt(from_now(ahead)).and(tasks::lease_owner.ne(lease.owner)).and(tasks::status.eq(RUNNING).or(tasks::told_at.is_null())),
+                )
                 .order(tasks::lease_until)
                 .limit(limit.max(0))
                 .select(tasks::id)
@@ -157,7 +160,7 @@ impl SubagentStore for Postgres {
             }
             let running = tasks::table.filter(tasks::id.eq_any(&lost).and(tasks::status.eq(RUNNING)));
             diesel::update(running).set(tasks::told_at.eq(None::<DateTime<Utc>>)).execute(connection).await?;
-            let held = (tasks::lease_owner.eq(lease.owner), tasks::lease_until.eq(lease.until));
+            let held = (tasks::lease_owner.eq(lease.owner), tasks::lease_until.eq(from_now(lease.lasts)));
             Ok(diesel::update(tasks::table.filter(tasks::id.eq_any(&lost))).set(held).returning(TaskRow::as_returning()).get_results(connection).await?)
         });
         within(adopting).await?.into_iter().map(TaskRow::with_tenant).collect()

@@ -7,21 +7,21 @@ use crate::{
     json::text,
     pool::{Postgres, enter, within},
     schema::{spans, traces},
-    statement::Fixed,
+    statement::{Fixed, from_now},
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{
     dsl::sql_query,
     pg::Pg,
     prelude::*,
-    sql_types::{Array, BigInt, Double, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Double, Interval, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::future;
 use goclaw_ports::{
     AgentId, Result, TenantId, TraceId,
-    traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, LostRun, Span, Trace, TraceEnd, TraceFilter, TraceStore},
+    traces::{CostFilter, CostRow, LEASE, LlmCall, LlmCallFilter, LostRun, Span, Trace, TraceEnd, TraceFilter, TraceStore},
 };
 use rows::{LlmCallRow, SpanRow, TraceRow};
 use std::collections::{HashMap, HashSet};
@@ -50,16 +50,16 @@ const FINISH: &str = "\
     where tenant_id = $1 and id = $2";
 
 const RUNNING_OF_AGENT: &str = "\
-    select id from traces where status = 'running' and lease_until > $3 and tenant_id = $1 and agent_id = $2 order by lease_until desc limit 1000";
+    select id from traces where status = 'running' and lease_until > now() and tenant_id = $1 and agent_id = $2 order by lease_until desc limit 1000";
 
-const RENEW: &str = "update traces set lease_until = $2 where id = any($1) and status = 'running' returning id";
+const RENEW: &str = "update traces set lease_until = now() + $2 where id = any($1) and status = 'running' returning id";
 
 /// A row that another replica is failing is waited for, and then found to run no more.
 const FAIL_RUNNING: &str = "\
     with failed as ( \
         update traces set status = 'error', error = $3, end_time = $2, \
             duration_ms = greatest(0, floor(extract(epoch from $2 - start_time) * 1000))::bigint \
-        where status = 'running' and ($1 is null or lease_until < $1) \
+        where status = 'running' and ($1 is null or lease_until < now() + $1) \
         returning id, tenant_id, agent_id, run_id, user_id, session_key, channel \
     ), failed_spans as ( \
         update spans set status = 'error', error = $3, end_time = $2, \
@@ -185,7 +185,7 @@ fn matching(tenant: TenantId, filter: &TraceFilter) -> traces::BoxedQuery<'stati
 impl TraceStore for Postgres {
     async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()> {
         let connection = self.tenant(tenant).await?;
-        let query = diesel::insert_into(traces::table).values(TraceRow::new(tenant, trace)?);
+        let query = diesel::insert_into(traces::table).values((TraceRow::new(tenant, trace)?, traces::lease_until.eq(from_now(LEASE))));
         connection.run(query.execute(&mut connection.pipe())).await.map(drop).map_err(taken_or_missing("trace", trace.id, "tenant", tenant))
     }
 
@@ -286,17 +286,17 @@ impl TraceStore for Postgres {
         rows.into_iter().map(LlmCallRow::call).collect()
     }
 
-    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId, now: DateTime<Utc>) -> Result<Vec<TraceId>> {
+    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId) -> Result<Vec<TraceId>> {
         let connection = self.tenant(tenant).await?;
-        let query = Fixed(sql_query(RUNNING_OF_AGENT).bind::<SqlUuid, _>(tenant.0).bind::<SqlUuid, _>(agent.0).bind::<Timestamptz, _>(now));
+        let query = Fixed(sql_query(RUNNING_OF_AGENT).bind::<SqlUuid, _>(tenant.0).bind::<SqlUuid, _>(agent.0));
         let running: Vec<Running> = connection.run(query.load(&mut connection.pipe())).await?;
         Ok(running.into_iter().map(|running| TraceId(running.id)).collect())
     }
 
-    async fn all_tenants_renew_leases(&self, ids: &[TraceId], until: DateTime<Utc>) -> Result<Vec<TraceId>> {
+    async fn all_tenants_renew_leases(&self, ids: &[TraceId], lasts: TimeDelta) -> Result<Vec<TraceId>> {
         let connection = self.engine().await?;
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-        let query = Fixed(sql_query(RENEW).bind::<Array<SqlUuid>, _>(ids).bind::<Timestamptz, _>(until));
+        let query = Fixed(sql_query(RENEW).bind::<Array<SqlUuid>, _>(ids).bind::<Interval, _>(lasts));
         let running: Vec<Running> = connection.run(query.load(&mut connection.pipe())).await?;
         Ok(running.into_iter().map(|running| TraceId(running.id)).collect())
     }
@@ -308,9 +308,9 @@ impl TraceStore for Postgres {
         Ok(kept.kept_from)
     }
 
-    async fn all_tenants_fail_running(&self, leased_before: Option<DateTime<Utc>>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>> {
+    async fn all_tenants_fail_running(&self, ahead: Option<TimeDelta>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>> {
         let connection = self.engine().await?;
-        let query = Fixed(sql_query(FAIL_RUNNING).bind::<Nullable<Timestamptz>, _>(leased_before).bind::<Timestamptz, _>(now).bind::<Text, _>(text(error)));
+        let query = Fixed(sql_query(FAIL_RUNNING).bind::<Nullable<Interval>, _>(ahead).bind::<Timestamptz, _>(now).bind::<Text, _>(text(error)));
         let lost: Vec<Lost> = connection.run(query.load(&mut connection.pipe())).await?;
         Ok(lost.into_iter().map(LostRun::from).collect())
     }

@@ -4,10 +4,10 @@ use crate::{
     database::Sqlite,
     failure::{Explain, Failure},
     sessions::append,
-    values::{Columns, Json, Text, Time},
+    values::{Columns, Json, Lasts, NOW, Text, Time},
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::TimeDelta;
 use goclaw_ports::{
     Error, InboundId, Result, TenantId,
     inbound::{InboundMessage, InboundStore},
@@ -41,11 +41,11 @@ fn message(row: &Row<'_>) -> rusqlite::Result<(TenantId, InboundMessage)> {
 
 fn insert(connection: &Connection, tenant: TenantId, new: &InboundMessage, lease: TaskLease) -> Result<(), Failure> {
     connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "insert into inbound_messages (id, tenant_id, session_key, agent_id, text, origin_channel, origin_chat_id, origin_peer_kind, origin_user_id,
                 origin_role, metadata, said, attempts, lease_owner, lease_until, created_at)
-             values (:id, :tenant, :session, :agent, :text, :channel, :chat, :peer, :user, :role, :metadata, :said, :attempts, :owner, :until, :created)",
-        )?
+             values (:id, :tenant, :session, :agent, :text, :channel, :chat, :peer, :user, :role, :metadata, :said, :attempts, :owner, {NOW} + :lasts, :created)",
+        ))?
         .execute(named_params! {
             ":id": Text(new.id),
             ":tenant": Text(tenant),
@@ -61,7 +61,7 @@ fn insert(connection: &Connection, tenant: TenantId, new: &InboundMessage, lease
             ":said": new.said,
             ":attempts": new.attempts,
             ":owner": Text(lease.owner),
-            ":until": Time(lease.until),
+            ":lasts": Lasts(lease.lasts),
             ":created": Time(new.created_at),
         })
         .unless_missing("agent", new.agent_id)?;
@@ -154,10 +154,11 @@ impl InboundStore for Sqlite {
     async fn all_tenants_renew(&self, ids: &[InboundId], lease: TaskLease) -> Result<Vec<InboundId>> {
         let ids = ids.to_vec();
         self.write(move |connection| {
-            let mut statement = connection.prepare_cached("update inbound_messages set lease_until = ?3 where id = ?1 and lease_owner = ?2")?;
+            let mut statement =
+                connection.prepare_cached(&format!("update inbound_messages set lease_until = {NOW} + ?3 where id = ?1 and lease_owner = ?2"))?;
             let mut held = vec![];
             for id in ids {
-                if statement.execute(params![Text(id), Text(lease.owner), Time(lease.until)])? > 0 {
+                if statement.execute(params![Text(id), Text(lease.owner), Lasts(lease.lasts)])? > 0 {
                     held.push(id);
                 }
             }
@@ -166,14 +167,14 @@ impl InboundStore for Sqlite {
         .await
     }
 
-    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, InboundMessage)>> {
+    async fn all_tenants_adopt(&self, ahead: TimeDelta, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, InboundMessage)>> {
         self.write(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "update inbound_messages set lease_owner = ?2, lease_until = ?3, attempts = attempts + 1
-                 where id in (select id from inbound_messages where lease_until < ?1 order by created_at, id limit ?4)
+            let mut statement = connection.prepare_cached(&format!(
+                "update inbound_messages set lease_owner = ?2, lease_until = {NOW} + ?3, attempts = attempts + 1
+                 where id in (select id from inbound_messages where lease_until < {NOW} + ?1 order by created_at, id limit ?4)
                  returning *",
-            )?;
-            let adopted = statement.query_map(params![Time(before), Text(lease.owner), Time(lease.until), limit.max(0)], message)?;
+            ))?;
+            let adopted = statement.query_map(params![Lasts(ahead), Text(lease.owner), Lasts(lease.lasts), limit.max(0)], message)?;
             let mut adopted: Vec<_> = adopted.collect::<rusqlite::Result<_>>()?;
             adopted.sort_by_key(|(_, message)| (message.created_at, message.id));
             Ok(adopted)

@@ -5,10 +5,10 @@ mod row;
 use crate::{
     database::Sqlite,
     failure::Explain,
-    values::{Json, Text, Time},
+    values::{Json, Lasts, NOW, Text, Time},
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use goclaw_ports::{
     Result, SubagentTaskId, TenantId,
     subagents::{CapReached, RunningTasks, SubagentStore, SubagentTask, TaskCaps, TaskEnd, TaskLease},
@@ -135,8 +135,8 @@ impl SubagentStore for Sqlite {
     async fn all_tenants_renew(&self, lease: TaskLease) -> Result<Vec<SubagentTaskId>> {
         self.write(move |connection| {
             connection
-                .prepare_cached(&format!("update subagent_tasks set lease_until = ?2 where lease_owner = ?1 and {HELD}"))?
-                .execute(params![Text(lease.owner), Time(lease.until)])?;
+                .prepare_cached(&format!("update subagent_tasks set lease_until = {NOW} + ?2 where lease_owner = ?1 and {HELD}"))?
+                .execute(params![Text(lease.owner), Lasts(lease.lasts)])?;
             let mut running = connection.prepare_cached("select id from subagent_tasks where lease_owner = ?1 and status = 'running'")?;
             let running = running.query_map([Text(lease.owner)], |row| row.get::<_, Text<SubagentTaskId>>(0))?;
             Ok(running.map(|id| id.map(|id| id.0)).collect::<rusqlite::Result<_>>()?)
@@ -144,14 +144,14 @@ impl SubagentStore for Sqlite {
         .await
     }
 
-    async fn all_tenants_adopt(&self, before: DateTime<Utc>, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>> {
+    async fn all_tenants_adopt(&self, ahead: TimeDelta, lease: TaskLease, limit: i64) -> Result<Vec<(TenantId, SubagentTask)>> {
         self.write(move |connection| {
             let mut statement = connection.prepare_cached(&format!(
-                "update subagent_tasks set lease_owner = ?2, lease_until = ?3, told_at = iif(status = 'running', null, told_at)
-                 where id in (select id from subagent_tasks where lease_until < ?1 and lease_owner <> ?2 and {HELD} order by lease_until limit ?4)
+                "update subagent_tasks set lease_owner = ?2, lease_until = {NOW} + ?3, told_at = iif(status = 'running', null, told_at)
+                 where id in (select id from subagent_tasks where lease_until < {NOW} + ?1 and lease_owner <> ?2 and {HELD} order by lease_until limit ?4)
                  returning *"
             ))?;
-            let parameters = params![Time(before), Text(lease.owner), Time(lease.until), limit.max(0)];
+            let parameters = params![Lasts(ahead), Text(lease.owner), Lasts(lease.lasts), limit.max(0)];
             let adopted = statement.query_map(parameters, task_with_tenant)?.collect::<rusqlite::Result<_>>()?;
             Ok(adopted)
         })

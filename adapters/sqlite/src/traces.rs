@@ -6,10 +6,10 @@ use crate::{
     database::Sqlite,
     failure::{Explain, Failure},
     filter::Filter,
-    values::{Columns, Text, Time},
+    values::{Columns, Lasts, NOW, Text, Time},
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use goclaw_ports::{
     AgentId, Error, Result, TenantId, TraceId,
     traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, LostRun, Span, Trace, TraceEnd, TraceFilter, TraceStatus, TraceStore},
@@ -183,26 +183,26 @@ impl TraceStore for Sqlite {
         .await
     }
 
-    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId, now: DateTime<Utc>) -> Result<Vec<TraceId>> {
+    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId) -> Result<Vec<TraceId>> {
         self.read(move |connection| {
             // Few traces run at once, so the index of those is the way to them.
-            let mut statement = connection.prepare_cached(
+            let mut statement = connection.prepare_cached(&format!(
                 "select id from traces indexed by traces_by_lease
-                 where status = 'running' and lease_until > ?3 and tenant_id = ?1 and agent_id = ?2 order by lease_until desc limit 1000",
-            )?;
-            let running = statement.query_map(params![Text(tenant), Text(agent), Time(now)], |row| row.get::<_, Text<TraceId>>(0))?;
+                 where status = 'running' and lease_until > {NOW} and tenant_id = ?1 and agent_id = ?2 order by lease_until desc limit 1000",
+            ))?;
+            let running = statement.query_map(params![Text(tenant), Text(agent)], |row| row.get::<_, Text<TraceId>>(0))?;
             Ok(running.map(|id| id.map(|id| id.0)).collect::<rusqlite::Result<_>>()?)
         })
         .await
     }
 
-    async fn all_tenants_renew_leases(&self, ids: &[TraceId], until: DateTime<Utc>) -> Result<Vec<TraceId>> {
+    async fn all_tenants_renew_leases(&self, ids: &[TraceId], lasts: TimeDelta) -> Result<Vec<TraceId>> {
         let ids = ids.to_vec();
         self.write(move |connection| {
-            let mut statement = connection.prepare_cached("update traces set lease_until = ?2 where id = ?1 and status = 'running'")?;
+            let mut statement = connection.prepare_cached(&format!("update traces set lease_until = {NOW} + ?2 where id = ?1 and status = 'running'"))?;
             let mut running = Vec::with_capacity(ids.len());
             for id in ids {
-                if statement.execute(params![Text(id), Time(until)])? > 0 {
+                if statement.execute(params![Text(id), Lasts(lasts)])? > 0 {
                     running.push(id);
                 }
             }
@@ -219,10 +219,12 @@ impl TraceStore for Sqlite {
         .await
     }
 
-    async fn all_tenants_fail_running(&self, leased_before: Option<DateTime<Utc>>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>> {
+    async fn all_tenants_fail_running(&self, ahead: Option<TimeDelta>, now: DateTime<Utc>, error: &str) -> Result<Vec<LostRun>> {
         let error = error.to_owned();
         self.write(move |connection| {
-            let before = leased_before.map(Time);
+            // Both statements judge by the same moment.
+            let before = ahead.map(|ahead| connection.prepare_cached(&format!("select {NOW} + ?1"))?.query_row([Lasts(ahead)], |row| row.get::<_, Time>(0)));
+            let before = before.transpose()?;
             connection
                 .prepare_cached(
                     "update spans set status = 'error', error = ?3, end_time = ?2, duration_ms = max(0, (?2 - start_time) / 1000)

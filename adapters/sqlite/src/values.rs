@@ -1,6 +1,6 @@
 //! How values are written in columns: ids as text, times as microseconds, JSON as text.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{
     Row,
     types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef},
@@ -36,6 +36,18 @@ impl FromSql for Time {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let micros = value.as_i64()?;
         DateTime::from_timestamp_micros(micros).map(Self).ok_or(FromSqlError::OutOfRange(micros))
+    }
+}
+
+/// The time, as [`Time`] keeps it, for statements.
+pub(crate) const NOW: &str = "cast(unixepoch('subsec') * 1000000 as integer)";
+
+/// How long something lasts: microseconds, to be added to [`NOW`].
+pub(crate) struct Lasts(pub TimeDelta);
+
+impl ToSql for Lasts {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.0.num_microseconds().unwrap_or(i64::MAX / 2)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The gateway's disk, for use cases: the same walls as for the tools.
 
-use crate::confine::{Access, PathError, Root};
+use crate::confine::{Access, PathError, Root, is_draft};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use goclaw_ports::{
@@ -101,7 +101,13 @@ impl Disk for LocalDisk {
 
     async fn remove_older(&self, root: &Path, then: DateTime<Utc>) -> Result<usize> {
         let root = root.to_owned();
-        let removed = tokio::task::spawn_blocking(move || remove_older(&root, then.into()));
+        let removed = tokio::task::spawn_blocking(move || remove_older(&root, then.into(), &|_| true));
+        removed.await.map_err(|cause| Error::internal(cause.to_string()))
+    }
+
+    async fn remove_drafts(&self, root: &Path, then: DateTime<Utc>) -> Result<usize> {
+        let root = root.to_owned();
+        let removed = tokio::task::spawn_blocking(move || remove_older(&root, then.into(), &is_draft));
         removed.await.map_err(|cause| Error::internal(cause.to_string()))
     }
 }
@@ -114,11 +120,13 @@ async fn make(root: &Path) -> Result<()> {
 }
 
 /// Links are neither followed nor removed. What cannot be read or removed is left for the next time.
-fn remove_older(directory: &Path, then: SystemTime) -> usize {
+fn remove_older(directory: &Path, then: SystemTime, wanted: &dyn Fn(&str) -> bool) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let removed = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => remove_older(&entry.path(), then),
-        Ok(metadata) if metadata.is_file() && metadata.modified().is_ok_and(|modified| modified < then) => usize::from(fs::remove_file(entry.path()).is_ok()),
+        Ok(metadata) if metadata.is_dir() => remove_older(&entry.path(), then, wanted),
+        Ok(metadata) if metadata.is_file() && metadata.modified().is_ok_and(|modified| modified < then) && wanted(&entry.file_name().to_string_lossy()) => {
+            usize::from(fs::remove_file(entry.path()).is_ok())
+        }
         _ => 0,
     });
     removed.sum()
@@ -199,5 +207,21 @@ mod tests {
         let now: DateTime<Utc> = SystemTime::now().into();
         assert_eq!(disk.remove_older(dir.path(), now - chrono::TimeDelta::hours(24)).await.unwrap(), 1);
         assert!(dir.path().join("a/new").exists() && !dir.path().join("a/old").exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_left_half_written_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = LocalDisk::new(vec![]);
+        let drafts = [".goclaw-0123456789abcdef0123456789abcdef.tmp", ".goclaw-fedcba9876543210fedcba9876543210.tmp"];
+        for (name, hours) in [(drafts[0], 2), (drafts[1], 0), ("whole.tmp", 2), (".goclaw-notes.tmp", 2), ("whole", 2)] {
+            let path = disk.create(dir.path(), &Path::new("mai").join(name), file("x")).await.unwrap();
+            File::open(path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+        }
+        let now: DateTime<Utc> = SystemTime::now().into();
+        assert_eq!(disk.remove_drafts(dir.path(), now - chrono::TimeDelta::hours(1)).await.unwrap(), 1);
+        let mut left: Vec<_> = disk.entries(dir.path(), Path::new("mai")).await.unwrap().into_iter().map(|entry| entry.name).collect();
+        left.sort();
+        assert_eq!(left, [drafts[1], ".goclaw-notes.tmp", "whole", "whole.tmp"], "one may be written just now");
     }
 }

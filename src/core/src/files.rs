@@ -44,6 +44,8 @@ const MAX_NAME: usize = 255;
 const MAX_EXTENSION: usize = 12;
 /// How long uploads are kept that no message took up.
 const UPLOAD_LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+/// How long an upload may be half written. What is to be written has arrived already, so a copy takes moments.
+const DRAFT_LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 /// How often old uploads are looked for.
 const SWEEP: std::time::Duration = std::time::Duration::from_secs(3_600);
 /// Where older installations kept what came with messages, below a workspace root.
@@ -225,26 +227,30 @@ impl Files {
         Ok(Uploaded { path: path.to_string_lossy().into_owned(), mime_type: mime_type.into(), filename })
     }
 
-    /// Removes, once an hour, uploads that no message took up within a day.
-    pub(crate) fn sweep_uploads(self: &Arc<Self>, runtime: &tokio::runtime::Handle) {
-        let files = Arc::downgrade(self);
+    /// Removes, now and once an hour, uploads that no message took up within a day, and what crashes left half written. `exclusive` is
+    /// whether no other process can be at work on these files: then whatever is half written now was left behind.
+    pub(crate) fn sweep_uploads(self: &Arc<Self>, exclusive: bool, runtime: &tokio::runtime::Handle) {
+        let (files, begun) = (Arc::downgrade(self), self.clock.now());
         runtime.spawn(async move {
             let mut ticks = tokio::time::interval(SWEEP);
             loop {
                 ticks.tick().await;
                 let Some(files) = files.upgrade() else { return };
-                files.remove_old_uploads().await;
+                let drafts = if exclusive { begun } else { files.clock.now() - DRAFT_LIFETIME };
+                files.remove_old_uploads(drafts).await;
             }
         });
     }
 
-    async fn remove_old_uploads(&self) {
+    async fn remove_old_uploads(&self, drafts: chrono::DateTime<chrono::Utc>) {
         let settings = self.settings.get();
         let before = self.clock.now() - UPLOAD_LIFETIME;
         let tenants = self.disk.entries(&settings.data_dir, Path::new(places::TENANTS)).await.unwrap_or_default();
         let roots = tenants.into_iter().map(|entry| settings.data_dir.join(places::TENANTS).join(entry.name)).chain([settings.data_dir.clone()]);
         for root in roots {
-            match self.disk.remove_older(&root.join(places::UPLOADS), before).await {
+            let uploads = root.join(places::UPLOADS);
+            let removed = async { Ok::<_, Error>(self.disk.remove_drafts(&uploads, drafts).await? + self.disk.remove_older(&uploads, before).await?) };
+            match removed.await {
                 Ok(0) => {}
                 Ok(removed) => tracing::info!(removed, "old uploads were removed"),
                 Err(error) => tracing::warn!(%error, "old uploads could not be removed"),

@@ -571,7 +571,7 @@ impl Core {
             clock: clock.clone(),
             ids: ids.clone(),
         };
-        user_files.sweep_uploads(&runtime);
+        user_files.sweep_uploads(stores.database.exclusive(), &runtime);
         media.sweep(&runtime);
         // The engine needs the tools, so it is given to them late.
         let _ = conversations.engine.set(Arc::downgrade(&chat.engine));

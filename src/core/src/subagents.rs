@@ -171,8 +171,8 @@ impl Subagents {
         &*self.engine.clock
     }
 
-    fn lease(&self, now: DateTime<Utc>) -> TaskLease {
-        TaskLease { owner: self.owner, until: now + LEASE }
+    fn lease(&self) -> TaskLease {
+        TaskLease { owner: self.owner, lasts: LEASE }
     }
 
     /// The run that a tool is called in, and its agent as it is now.
@@ -218,7 +218,7 @@ impl Subagents {
         cancel: CancellationToken,
     ) -> Result<crate::runs::engine::Started, Refused> {
         let now = self.clock().now();
-        match self.store.begin(tenant, task, &order.caps, self.lease(now)).await {
+        match self.store.begin(tenant, task, &order.caps, self.lease()).await {
             Ok(None) => {}
             Ok(Some(reached)) => return Err(explained(reached, order)),
             Err(error) => return Err(told(&error)),

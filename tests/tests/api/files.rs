@@ -1,12 +1,13 @@
 //! Files over HTTP, and links to them.
 
 use crate::common::{Tenants, create_agent, create_agent_with};
-use goclaw_tests::{Edition, Http, Server};
+use goclaw_tests::{Edition, Http, Server, eventually};
 use serde_json::{Value, json};
 use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 /// A file below the gateway's directory, with its name as content.
@@ -217,6 +218,19 @@ on_both_editions! {
         let mai = tenants.client(&tenants.a_operator, "mai");
         mai.post("/v1/files/sign", &json!({"path": others})).await.expect_error(403);
         assert_eq!(server.anonymous().get(&sign(&mai, &own).await).await.text(), "own.txt");
+    }
+
+    async fn what_a_crash_left_half_uploaded_goes_with_the_next_start(edition) {
+        let mut server = Server::start(edition).await;
+        let place = |id: char| format!("data/uploads/mai/.goclaw-{}.tmp", id.to_string().repeat(32));
+        let (old, new, whole) = (put(&server, &place('a')), put(&server, &place('b')), put(&server, "data/uploads/mai/whole.txt"));
+        let hours_ago = SystemTime::now() - Duration::from_secs(2 * 3_600);
+        fs::File::options().write(true).open(&old).unwrap().set_modified(hours_ago).unwrap();
+        server.crash().await;
+        server.restart().await;
+        // Another gateway may be writing the new one, where there can be another.
+        eventually("what is half written to go", async || !old.exists() && (edition == Edition::Standard || !new.exists())).await;
+        assert!(whole.exists() && new.exists() == (edition == Edition::Standard));
     }
 
     async fn links_are_in_the_audit_log(edition) {

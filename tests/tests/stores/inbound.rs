@@ -1,3 +1,4 @@
+use chrono::TimeDelta;
 use goclaw_ports::{
     InboundId, TenantId,
     agents::Agent,
@@ -16,8 +17,8 @@ const ME: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
 const KEY: &str = "agent:fox:ws:direct:1";
 
-fn lease(owner: Uuid, until: i64) -> TaskLease {
-    TaskLease { owner, until: at(until) }
+fn lease(owner: Uuid, minutes: i64) -> TaskLease {
+    TaskLease { owner, lasts: TimeDelta::minutes(minutes) }
 }
 
 fn message(agent: &Agent, text: &str) -> InboundMessage {
@@ -42,7 +43,7 @@ async fn texts(db: &TestDatabase, tenant: TenantId) -> Vec<String> {
 
 /// What somebody finds who takes everything over.
 async fn left(db: &TestDatabase) -> Vec<(TenantId, InboundMessage)> {
-    db.stores.inbound.all_tenants_adopt(at(1_000_000), lease(OTHER, 1), 99).await.unwrap()
+    db.stores.inbound.all_tenants_adopt(TimeDelta::days(1_000), lease(OTHER, 1), 99).await.unwrap()
 }
 
 fn ids(messages: &[(TenantId, InboundMessage)]) -> Vec<InboundId> {
@@ -133,7 +134,7 @@ on_both_databases! {
         }
         store.release(a, &[freed.id]).await.unwrap();
         assert_eq!(store.all_tenants_renew(&[mine.id, freed.id, InboundId(Uuid::nil())], lease(ME, 40)).await.unwrap(), [mine.id]);
-        let adopt = async |before, limit| store.all_tenants_adopt(at(before), lease(OTHER, 60), limit).await.unwrap();
+        let adopt = async |ahead, limit| store.all_tenants_adopt(TimeDelta::minutes(ahead), lease(OTHER, 60), limit).await.unwrap();
         assert_eq!(ids(&adopt(5, 9).await), [freed.id], "the others still hold");
         assert_eq!(ids(&adopt(20, 1).await), [of_b.id], "the oldest first, and no more than are wanted");
         assert_eq!(ids(&adopt(20, 9).await), [lapsed.id]);
@@ -148,7 +149,7 @@ on_both_databases! {
             db.stores.inbound.keep(a, &message(&fox, &n.to_string()), lease(ME, 10)).await.unwrap();
         }
         let db = &db;
-        let look = async |n: u128| db.stores.inbound.all_tenants_adopt(at(20), lease(Uuid::from_u128(n), 60), 5).await.unwrap().len();
+        let look = async |n: u128| db.stores.inbound.all_tenants_adopt(TimeDelta::minutes(20), lease(Uuid::from_u128(n), 60), 5).await.unwrap().len();
         let found = futures_util::future::join_all((10..18).map(look)).await;
         let rest = left(db).await.iter().filter(|(_, message)| message.attempts == 1).count();
         assert_eq!(found.iter().sum::<usize>() + rest, 20, "{found:?}");
@@ -190,7 +191,7 @@ on_both_databases! {
         db.stores.sessions.reset(b, KEY, at(3)).await.unwrap();
         db.stores.sessions.delete(b, KEY).await.unwrap();
         assert_eq!(texts(&db, a).await, ["of a"]);
-        assert!(store.all_tenants_adopt(at(5), lease(OTHER, 60), 9).await.unwrap().is_empty(), "nobody let go of it");
+        assert!(store.all_tenants_adopt(TimeDelta::minutes(5), lease(OTHER, 60), 9).await.unwrap().is_empty(), "nobody let go of it");
         let found = left(&db).await;
         assert_eq!(ids(&found), [owed.id]);
         assert!(found[0].0 == a && found[0].1.said.is_some());

@@ -80,8 +80,8 @@ fn ended(task: SubagentTask, end: &TaskEnd) -> SubagentTask {
     }
 }
 
-fn lease(owner: Uuid, until: i64) -> TaskLease {
-    TaskLease { owner, until: at(until) }
+fn lease(owner: Uuid, minutes: i64) -> TaskLease {
+    TaskLease { owner, lasts: TimeDelta::minutes(minutes) }
 }
 
 async fn begin(db: &TestDatabase, tenant: TenantId, task: &SubagentTask) {
@@ -191,8 +191,8 @@ on_both_databases! {
         begin_held(&db, a, &alive, lease(OTHER, 50)).await;
         store.finish(b, untold.id, &end(TaskStatus::Completed, 5)).await.unwrap();
         store.finish(a, known.id, &TaskEnd { told: true, ..end(TaskStatus::Completed, 5) }).await.unwrap();
-        assert!(store.all_tenants_adopt(at(10), lease(ME, 30), 9).await.unwrap().is_empty(), "they still hold");
-        let adopted = store.all_tenants_adopt(at(20), lease(ME, 30), 9).await.unwrap();
+        assert!(store.all_tenants_adopt(TimeDelta::minutes(9), lease(ME, 30), 9).await.unwrap().is_empty(), "they still hold");
+        let adopted = store.all_tenants_adopt(TimeDelta::minutes(20), lease(ME, 30), 9).await.unwrap();
         let mut found: Vec<_> = adopted.iter().map(|(tenant, task)| (*tenant, task.id, task.status, task.result.clone(), task.told_at)).collect();
         found.sort_by_key(|(_, id, ..)| *id);
         let mut expected = [
@@ -203,7 +203,7 @@ on_both_databases! {
         expected.sort_by_key(|(_, id, ..)| *id);
         assert_eq!(found, expected);
         assert_eq!(ids(&store.untold(b, "s", ME, 9).await.unwrap()), [untold.id]);
-        assert!(store.all_tenants_adopt(at(20), lease(OTHER, 60), 9).await.unwrap().is_empty(), "they are held again");
+        assert!(store.all_tenants_adopt(TimeDelta::minutes(20), lease(OTHER, 60), 9).await.unwrap().is_empty(), "they are held again");
         assert!(store.finish(a, running.id, &end(TaskStatus::Failed, 21)).await.unwrap(), "whoever took it over ends it");
         assert!(!store.finish(a, running.id, &end(TaskStatus::Completed, 22)).await.unwrap(), "who comes back too late changes nothing");
     }
@@ -219,10 +219,10 @@ on_both_databases! {
         store.finish(a, done.id, &end(TaskStatus::Completed, 5)).await.unwrap();
         assert_eq!(store.all_tenants_renew(lease(ME, 40)).await.unwrap(), [mine.id]);
         let third = Uuid::from_u128(3);
-        let adopted = store.all_tenants_adopt(at(30), lease(third, 60), 9).await.unwrap();
+        let adopted = store.all_tenants_adopt(TimeDelta::minutes(30), lease(third, 60), 9).await.unwrap();
         assert_eq!(adopted.iter().map(|(_, task)| task.id).collect::<Vec<_>>(), [of_other.id]);
-        assert_eq!(store.all_tenants_adopt(at(50), lease(third, 60), 1).await.unwrap().len(), 1, "no more at once than are wanted");
-        assert_eq!(store.all_tenants_adopt(at(50), lease(third, 60), 9).await.unwrap().len(), 1);
+        assert_eq!(store.all_tenants_adopt(TimeDelta::minutes(50), lease(third, 60), 1).await.unwrap().len(), 1, "no more at once than are wanted");
+        assert_eq!(store.all_tenants_adopt(TimeDelta::minutes(50), lease(third, 60), 9).await.unwrap().len(), 1);
     }
 
     async fn what_is_long_done_is_put_away_and_later_forgotten(db) {

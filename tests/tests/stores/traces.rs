@@ -1,3 +1,4 @@
+use chrono::TimeDelta;
 use goclaw_ports::{
     AgentId, TenantId, TraceId,
     llm::Routing,
@@ -282,10 +283,11 @@ on_both_databases! {
         let young_span = Span { status: TraceStatus::Running, start_time: at(100), end_time: None, duration_ms: None, ..span(a, young.id, "llm_call") };
         db.stores.traces.put_spans(a, &[running.clone(), finished.clone(), young_span.clone()]).await.unwrap();
 
-        assert!(db.stores.traces.all_tenants_fail_running(Some(at(0) + LEASE), at(60), "interrupted").await.unwrap().is_empty(), "their leases hold");
+        db.stores.traces.all_tenants_renew_leases(&[young.id], LEASE * 3).await.unwrap();
+        assert!(db.stores.traces.all_tenants_fail_running(Some(TimeDelta::zero()), at(60), "interrupted").await.unwrap().is_empty(), "their leases hold");
         let (one, two) = tokio::join!(
-            db.stores.traces.all_tenants_fail_running(Some(at(1) + LEASE), at(60), "interrupted"),
-            db.stores.traces.all_tenants_fail_running(Some(at(1) + LEASE), at(60), "interrupted"),
+            db.stores.traces.all_tenants_fail_running(Some(LEASE), at(60), "interrupted"),
+            db.stores.traces.all_tenants_fail_running(Some(LEASE), at(60), "interrupted"),
         );
         let lost = [one.unwrap(), two.unwrap()].concat();
         assert_eq!(lost.iter().map(|run| run.tenant).collect::<std::collections::BTreeSet<_>>(), [a, b].into());
@@ -312,20 +314,38 @@ on_both_databases! {
         let ended = Trace { status: TraceStatus::Completed, end_time: Some(at(1)), ..trace() };
         db.stores.traces.insert(a, &ended).await.unwrap();
         let unknown = goclaw_ports::TraceId(uuid::Uuid::now_v7());
-        assert_eq!(db.stores.traces.all_tenants_renew_leases(&[run.id, ended.id, unknown], at(500)).await.unwrap(), [run.id]);
-        let lost = db.stores.traces.all_tenants_fail_running(Some(at(400)), at(400), "gone").await.unwrap();
+        assert_eq!(db.stores.traces.all_tenants_renew_leases(&[run.id, ended.id, unknown], TimeDelta::minutes(10)).await.unwrap(), [run.id]);
+        let lost = db.stores.traces.all_tenants_fail_running(Some(TimeDelta::minutes(5)), at(400), "gone").await.unwrap();
         assert_eq!(lost.iter().map(|run| run.tenant).collect::<Vec<_>>(), [b], "a lease that was not renewed is over");
-        assert!(db.stores.traces.all_tenants_renew_leases(&[of_b.id], at(900)).await.unwrap().is_empty(), "what was given up stays so");
+        assert!(db.stores.traces.all_tenants_renew_leases(&[of_b.id], LEASE).await.unwrap().is_empty(), "what was given up stays so");
 
         let expected = LostRun { tenant: a, run_id: "r1".into(), agent_key: "fox".into(), user_id: "mai".into(), session_key: "agent:fox:ws:1".into(), channel: "ws".into() };
-        assert_eq!(db.stores.traces.all_tenants_fail_running(Some(at(501)), at(501), "gone").await.unwrap(), [expected]);
+        assert_eq!(db.stores.traces.all_tenants_fail_running(Some(TimeDelta::minutes(11)), at(501), "gone").await.unwrap(), [expected]);
         assert_eq!(db.stores.traces.find(a, run.id).await.unwrap().unwrap().0.status, TraceStatus::Error);
+    }
+
+    async fn what_clocks_gateways_have_makes_no_difference_to_leases(db) {
+        let a = db.tenant("a").await;
+        let fox = db.agent(a, "fox").await;
+        let (behind, ahead) = (at(0) - TimeDelta::days(20_000), at(0) + TimeDelta::days(20_000));
+        let runs = [behind, ahead].map(|start_time| Trace { agent_id: Some(fox.id), start_time, created_at: start_time, ..trace() });
+        for run in &runs {
+            db.stores.traces.insert(a, run).await.unwrap();
+        }
+        let ids = runs.each_ref().map(|run| run.id);
+        for now in [behind, ahead] {
+            assert!(db.stores.traces.all_tenants_fail_running(Some(TimeDelta::zero()), now, "gone").await.unwrap().is_empty(), "both leases hold");
+        }
+        assert_eq!(db.stores.traces.running_of_agent(a, fox.id).await.unwrap().len(), 2);
+        db.stores.traces.all_tenants_renew_leases(&ids, TimeDelta::seconds(-1)).await.unwrap();
+        assert!(db.stores.traces.running_of_agent(a, fox.id).await.unwrap().is_empty());
+        assert_eq!(db.stores.traces.all_tenants_fail_running(Some(TimeDelta::zero()), behind, "gone").await.unwrap().len(), 2, "both are over");
     }
 
     async fn with_nobody_else_at_work_all_runs_have_failed(db) {
         let a = db.tenant("a").await;
         let run = started(&db, a).await;
-        db.stores.traces.all_tenants_renew_leases(&[run.id], at(1_000_000)).await.unwrap();
+        db.stores.traces.all_tenants_renew_leases(&[run.id], TimeDelta::days(1_000)).await.unwrap();
         let orphan = Span { status: TraceStatus::Running, end_time: None, duration_ms: None, ..span(a, run.id, "llm_call") };
         db.stores.traces.put_spans(a, std::slice::from_ref(&orphan)).await.unwrap();
         assert_eq!(db.stores.traces.all_tenants_fail_running(None, at(2), "gone").await.unwrap().len(), 1);
@@ -366,10 +386,8 @@ on_both_databases! {
         let fox = db.agent(a, "fox").await;
         let of_fox = Trace { agent_id: Some(fox.id), ..trace() };
         db.stores.traces.insert(a, &of_fox).await.unwrap();
-        db.stores.traces.all_tenants_renew_leases(&[of_fox.id], at(10)).await.unwrap();
-        assert_eq!(db.stores.traces.running_of_agent(a, fox.id, at(9)).await.unwrap(), [of_fox.id]);
-        assert!(db.stores.traces.running_of_agent(a, fox.id, at(10)).await.unwrap().is_empty());
-        assert!(db.stores.traces.running_of_agent(b, fox.id, at(9)).await.unwrap().is_empty());
+        assert_eq!(db.stores.traces.running_of_agent(a, fox.id).await.unwrap(), [of_fox.id]);
+        assert!(db.stores.traces.running_of_agent(b, fox.id).await.unwrap().is_empty());
         assert_eq!(db.stores.traces.find(b, of_a.id).await.unwrap(), None);
         assert_eq!(db.stores.traces.list(b, &all()).await.unwrap().0, std::slice::from_ref(&of_b));
         assert!(!db.stores.traces.finish(b, of_a.id, &end(TraceStatus::Error, "stolen")).await.unwrap());

@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use goclaw_ports::{
     AgentId, LinkId, Result, SubagentTaskId, TenantId,
     roles::Role,
-    subagents::{SubagentTask, TaskKind, TaskLease, TaskOrigin, TaskStatus},
+    subagents::{SubagentTask, TaskKind, TaskOrigin, TaskStatus},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -43,8 +43,6 @@ pub(super) struct TaskRow {
     origin_user_id: String,
     origin_role: String,
     spawned_by: String,
-    lease_owner: Uuid,
-    lease_until: DateTime<Utc>,
     told_at: Option<DateTime<Utc>>,
     completed_at: Option<DateTime<Utc>>,
     archive_at: Option<DateTime<Utc>>,
@@ -54,7 +52,7 @@ pub(super) struct TaskRow {
 }
 
 impl TaskRow {
-    pub fn new(tenant: TenantId, task: &SubagentTask, lease: TaskLease) -> Self {
+    pub fn new(tenant: TenantId, task: &SubagentTask) -> Self {
         Self {
             id: task.id.0,
             tenant_id: tenant.0,
@@ -81,8 +79,6 @@ impl TaskRow {
             origin_user_id: text(&task.origin.user_id),
             origin_role: task.origin.role.as_str().to_owned(),
             spawned_by: text(&task.spawned_by),
-            lease_owner: lease.owner,
-            lease_until: lease.until,
             told_at: task.told_at,
             completed_at: task.completed_at,
             archive_at: task.archive_at,

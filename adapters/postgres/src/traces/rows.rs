@@ -12,7 +12,7 @@ use diesel::{
 };
 use goclaw_ports::{
     AgentId, Result, SpanId, TenantId, TraceId,
-    traces::{LEASE, LlmCall, Span, Trace, TraceStatus},
+    traces::{LlmCall, Span, Trace, TraceStatus},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -46,7 +46,6 @@ pub(super) struct TraceRow {
     tags: Value,
     team_id: Option<Uuid>,
     created_at: DateTime<Utc>,
-    lease_until: DateTime<Utc>,
 }
 
 impl TraceRow {
@@ -78,7 +77,6 @@ impl TraceRow {
             tags: encode(&trace.tags)?,
             team_id: trace.team_id,
             created_at: trace.created_at,
-            lease_until: trace.start_time + LEASE,
         })
     }
 

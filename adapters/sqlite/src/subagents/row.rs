@@ -1,6 +1,6 @@
 //! The row of a task.
 
-use crate::values::{Columns, Json, Text, Time};
+use crate::values::{Columns, Json, Lasts, NOW, Text, Time};
 use goclaw_ports::{
     TenantId,
     roles::Role,
@@ -51,15 +51,15 @@ pub(super) fn task_with_tenant(row: &Row<'_>) -> rusqlite::Result<(TenantId, Sub
 
 pub(super) fn insert(connection: &Connection, tenant: TenantId, task: &SubagentTask, lease: TaskLease) -> rusqlite::Result<usize> {
     connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "insert into subagent_tasks (id, tenant_id, kind, parent_agent_id, parent_agent_key, session_key, agent_id, agent_key, link_id, subject,
                 description, status, result, depth, model, provider, iterations, input_tokens, output_tokens, origin_channel, origin_chat_id,
                 origin_peer_kind, origin_user_id, origin_role, spawned_by, lease_owner, lease_until, told_at, completed_at, archive_at, metadata,
                 created_at, updated_at)
              values (:id, :tenant, :kind, :parent_id, :parent_key, :session, :agent_id, :agent_key, :link, :subject, :description, :status, :result, :depth,
-                :model, :provider, :iterations, :input, :output, :channel, :chat, :peer, :user, :role, :spawned_by, :owner, :until, :told, :completed,
+                :model, :provider, :iterations, :input, :output, :channel, :chat, :peer, :user, :role, :spawned_by, :owner, {NOW} + :lasts, :told, :completed,
                 :archive, :metadata, :created, :updated)",
-        )?
+        ))?
         .execute(named_params! {
             ":id": Text(task.id),
             ":tenant": Text(tenant),
@@ -87,7 +87,7 @@ pub(super) fn insert(connection: &Connection, tenant: TenantId, task: &SubagentT
             ":role": task.origin.role.as_str(),
             ":spawned_by": task.spawned_by,
             ":owner": Text(lease.owner),
-            ":until": Time(lease.until),
+            ":lasts": Lasts(lease.lasts),
             ":told": task.told_at.map(Time),
             ":completed": task.completed_at.map(Time),
             ":archive": task.archive_at.map(Time),

@@ -1,6 +1,6 @@
 //! The rows of traces and spans.
 
-use crate::values::{Columns, Json, Text, Time};
+use crate::values::{Columns, Json, Lasts, NOW, Text, Time};
 use goclaw_ports::{
     TenantId,
     traces::{LEASE, LlmCall, LostRun, Span, Trace, TraceStatus},
@@ -94,14 +94,14 @@ pub(super) fn llm_call(row: &Row<'_>) -> rusqlite::Result<LlmCall> {
 
 pub(super) fn insert_trace(connection: &Connection, tenant: TenantId, trace: &Trace) -> rusqlite::Result<()> {
     connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "insert into traces (id, tenant_id, parent_trace_id, agent_id, user_id, session_key, run_id, start_time, end_time, duration_ms, name,
                 channel, input_preview, output_preview, total_input_tokens, total_output_tokens, total_cost, span_count, llm_call_count,
                 tool_call_count, status, error, metadata, tags, team_id, created_at, lease_until)
              values (:id, :tenant, :parent, :agent, :user, :session_key, :run, :start, :end, :duration, :name,
                 :channel, :input_preview, :output_preview, :input_tokens, :output_tokens, :cost, :spans, :llm_calls,
-                :tool_calls, :status, :error, :metadata, :tags, :team, :created_at, :lease)",
-        )?
+                :tool_calls, :status, :error, :metadata, :tags, :team, :created_at, {NOW} + :lease)",
+        ))?
         .execute(named_params! {
             ":id": Text(trace.id),
             ":tenant": Text(tenant),
@@ -129,7 +129,7 @@ pub(super) fn insert_trace(connection: &Connection, tenant: TenantId, trace: &Tr
             ":tags": Json(&trace.tags),
             ":team": trace.team_id.map(Text),
             ":created_at": Time(trace.created_at),
-            ":lease": Time(trace.start_time + LEASE),
+            ":lease": Lasts(LEASE),
         })
         .map(drop)
 }

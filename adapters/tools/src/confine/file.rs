@@ -59,6 +59,16 @@ fn regular(stat: &FileStat) -> Result<(), PathError> {
     }
 }
 
+/// The name of a file that is not whole yet.
+fn draft_name() -> String {
+    format!(".goclaw-{}.tmp", uuid::Uuid::new_v4().simple())
+}
+
+/// Whether a file with this name is one that was begun here, and not whole when its writer was last heard of.
+pub fn is_draft(name: &str) -> bool {
+    name.strip_prefix(".goclaw-").and_then(|rest| rest.strip_suffix(".tmp")).is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
+}
+
 impl Root<'_> {
     /// The file `path`, open for reading; where it is, all links resolved; its size in bytes.
     pub fn open_file(&self, path: &str, access: Access) -> Result<(File, PathBuf, u64), PathError> {
@@ -84,7 +94,7 @@ impl Root<'_> {
     pub fn replace(&self, path: &str, content: &[u8]) -> Result<PathBuf, PathError> {
         let (place, name, before) = self.place_to_write(path, Access::Change)?;
         let mode = before.map_or(FILE_MODE, |stat| Mode::from_bits_truncate(stat.st_mode & 0o777));
-        let draft = format!(".goclaw-{}.tmp", uuid::Uuid::new_v4().simple());
+        let draft = draft_name();
         let handle = openat(place.directory(), draft.as_str(), OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | SAFE, FILE_MODE)?;
         let written = write_draft(handle, content, mode).and_then(|()| Ok(renameat(place.directory(), draft.as_str(), place.directory(), name.as_os_str())?));
         if written.is_err() {
@@ -121,7 +131,7 @@ impl Root<'_> {
         if before.is_some() {
             return Err(PathError::System(Errno::EEXIST));
         }
-        let draft = format!(".goclaw-{}.tmp", uuid::Uuid::new_v4().simple());
+        let draft = draft_name();
         let handle = openat(place.directory(), draft.as_str(), OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | SAFE, FILE_MODE)?;
         fchmod(handle.as_fd(), FILE_MODE)?;
         let mut file = File::from(handle);

@@ -11,7 +11,7 @@ mod file;
 pub mod fuzzing;
 mod walk;
 
-pub use file::{Entry, Kind};
+pub use file::{Entry, Kind, is_draft};
 pub use walk::Root;
 
 use nix::errno::Errno;

@@ -3,7 +3,7 @@
 
 use super::request::Origin;
 use crate::caller::Caller;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use goclaw_ports::{
     AgentId, InboundId, JsonObject, Result, TenantId,
     clock::{Clock, Ids},
@@ -57,8 +57,8 @@ impl Inbound {
     }
 
     /// This process's hold, from now on.
-    fn lease(&self, now: DateTime<Utc>) -> TaskLease {
-        TaskLease { owner: self.owner, until: now + LEASE }
+    fn lease(&self) -> TaskLease {
+        TaskLease { owner: self.owner, lasts: LEASE }
     }
 
     fn message(&self, accepted: Accepted<'_>) -> InboundMessage {
@@ -89,7 +89,7 @@ impl Inbound {
     pub async fn keep(&self, accepted: Accepted<'_>) -> Result<InboundId> {
         let tenant = accepted.caller.tenant;
         let message = self.message(accepted);
-        self.store.keep(tenant, &message, self.lease(message.created_at)).await?;
+        self.store.keep(tenant, &message, self.lease()).await?;
         // Not before it is stored: what is held and not in the store counts as taken over.
         self.held().insert(message.id, CancellationToken::new());
         Ok(message.id)
@@ -102,7 +102,7 @@ impl Inbound {
     pub async fn say(&self, accepted: Accepted<'_>, media_refs: &[MediaRef]) -> Result<Option<InboundId>> {
         let tenant = accepted.caller.tenant;
         let message = self.message(accepted);
-        if !self.store.say(tenant, &message, media_refs, self.lease(message.created_at)).await? {
+        if !self.store.say(tenant, &message, media_refs, self.lease()).await? {
             return Ok(None);
         }
         self.held().insert(message.id, CancellationToken::new());
@@ -182,7 +182,7 @@ impl Inbound {
         if known.is_empty() {
             return Ok(());
         }
-        let renewed = self.store.all_tenants_renew(&known, self.lease(self.clock.now())).await?;
+        let renewed = self.store.all_tenants_renew(&known, self.lease()).await?;
         let mut held = self.held();
         for lost in known.iter().filter(|id| !renewed.contains(id)) {
             // One that was answered just now is not there any more, and its run has nothing left to stop.
@@ -193,19 +193,19 @@ impl Inbound {
         Ok(())
     }
 
-    /// Takes over what others held until before `before`.
+    /// Takes over what is held for less than `ahead` from now, or not any more.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn adopt(&self, before: DateTime<Utc>, limit: i64) -> Result<Vec<(TenantId, InboundMessage)>> {
-        let adopted = self.store.all_tenants_adopt(before, self.lease(self.clock.now()), limit).await?;
+    pub async fn adopt(&self, ahead: TimeDelta, limit: i64) -> Result<Vec<(TenantId, InboundMessage)>> {
+        let adopted = self.store.all_tenants_adopt(ahead, self.lease(), limit).await?;
         self.held().extend(adopted.iter().map(|(_, message)| (message.id, CancellationToken::new())));
         Ok(adopted)
     }
 
     /// Lets go of all: the next process that looks answers them.
     pub async fn let_go(&self) {
-        let (held, gone): (Vec<InboundId>, _) = (self.held().keys().copied().collect(), TaskLease { owner: self.owner, until: self.clock.now() });
+        let (held, gone): (Vec<InboundId>, _) = (self.held().keys().copied().collect(), TaskLease { owner: self.owner, lasts: TimeDelta::zero() });
         if held.is_empty() {
             return;
         }

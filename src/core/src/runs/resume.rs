@@ -6,7 +6,7 @@ use super::{
     request::{Origin, Request, RunOptions},
 };
 use crate::{agents::Agents, caller::Caller};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use goclaw_ports::{
     InboundId, JsonObject, Result, TenantId,
     agents::{Agent, AgentStatus},
@@ -77,8 +77,7 @@ impl Resumption {
     /// # Errors
     /// What the store says.
     pub async fn follow(self: &Arc<Self>, exclusive: bool) -> Result<()> {
-        let now = self.engine.clock.now();
-        self.adopt(if exclusive { now + TimeDelta::days(1) } else { now }).await?;
+        self.adopt(if exclusive { TimeDelta::days(1) } else { TimeDelta::zero() }).await?;
         let (resumption, stop) = (self.clone(), self.stop.clone());
         let looking = async move {
             let mut beats = tokio::time::interval(BEAT);
@@ -102,13 +101,13 @@ impl Resumption {
     /// sender went away while it was being stored.
     async fn look(&self) -> Result<()> {
         self.engine.inbound.hold().await?;
-        self.adopt(self.engine.clock.now()).await
+        self.adopt(TimeDelta::zero()).await
     }
 
     /// Takes messages over and begins their runs. Those that cannot begin yet are put back.
-    async fn adopt(&self, before: DateTime<Utc>) -> Result<()> {
+    async fn adopt(&self, ahead: TimeDelta) -> Result<()> {
         loop {
-            let adopted = self.engine.inbound.adopt(before, BATCH).await?;
+            let adopted = self.engine.inbound.adopt(ahead, BATCH).await?;
             let mut all = adopted.len() < BATCH as usize;
             for turn in turns(adopted) {
                 let (tenant, ids) = (turn.tenant, turn.ids());
@@ -235,7 +234,7 @@ mod tests {
             metadata: JsonObject::new(),
             said,
             attempts: 1,
-            created_at: DateTime::UNIX_EPOCH,
+            created_at: chrono::DateTime::UNIX_EPOCH,
         };
         (TenantId::MASTER, message)
     }

@@ -3,7 +3,7 @@
 
 use super::{NO_TEXT, Subagents, announce, conversation_of, end_of, lock};
 use crate::runs::{engine::ENDED, sanitise};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use goclaw_ports::{
     Result, SubagentTaskId, TenantId, message,
     sessions::{MessageRole, Session},
@@ -32,8 +32,7 @@ impl Subagents {
     /// # Errors
     /// What the store says.
     pub async fn follow(self: &Arc<Self>, exclusive: bool) -> Result<()> {
-        let now = self.clock().now();
-        self.adopt(if exclusive { now + TimeDelta::days(1) } else { now }).await?;
+        self.adopt(if exclusive { TimeDelta::days(1) } else { TimeDelta::zero() }).await?;
         let (subagents, stop) = (self.clone(), self.stop.clone());
         let caring = async move {
             let mut beats = tokio::time::interval(BEAT);
@@ -54,7 +53,7 @@ impl Subagents {
         self.hold().await?;
         self.tell_progress();
         if !exclusive {
-            self.adopt(self.clock().now()).await?;
+            self.adopt(TimeDelta::zero()).await?;
         }
         if archive {
             self.archive().await?;
@@ -68,7 +67,7 @@ impl Subagents {
         if known.is_empty() && self.announcing.is_idle() {
             return Ok(());
         }
-        let running: HashSet<SubagentTaskId> = self.store.all_tenants_renew(self.lease(self.clock().now())).await?.into_iter().collect();
+        let running: HashSet<SubagentTaskId> = self.store.all_tenants_renew(self.lease()).await?.into_iter().collect();
         let running_here = lock(&self.running);
         for id in known.iter().filter(|id| !running.contains(id)) {
             if let Some(underway) = running_here.get(id) {
@@ -78,9 +77,9 @@ impl Subagents {
         Ok(())
     }
 
-    async fn adopt(self: &Arc<Self>, before: DateTime<Utc>) -> Result<()> {
+    async fn adopt(self: &Arc<Self>, ahead: TimeDelta) -> Result<()> {
         loop {
-            let adopted = self.store.all_tenants_adopt(before, self.lease(self.clock().now()), BATCH).await?;
+            let adopted = self.store.all_tenants_adopt(ahead, self.lease(), BATCH).await?;
             let all = adopted.len() < BATCH as usize;
             for (tenant, task) in adopted {
                 tracing::warn!(task = %task.id, session = task.session_key, "a task was left behind by a gateway that is gone");
@@ -145,7 +144,7 @@ impl Subagents {
         if tokio::time::timeout(PATIENCE, self.work.wait()).await.is_err() {
             tracing::warn!("a task does not end");
         }
-        let gone = TaskLease { owner: self.owner, until: self.clock().now() };
+        let gone = TaskLease { owner: self.owner, lasts: TimeDelta::zero() };
         if let Err(error) = self.store.all_tenants_renew(gone).await {
             tracing::warn!(%error, "tasks could not be let go; others take them over later");
         }

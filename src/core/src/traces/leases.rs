@@ -2,6 +2,7 @@
 //! is told, by any process that notices.
 
 use super::Tracer;
+use chrono::TimeDelta;
 use goclaw_ports::{
     AgentId, Result, TenantId, TraceId,
     events::{Event, EventBus},
@@ -75,7 +76,7 @@ impl Tracer {
     /// # Errors
     /// What the store says.
     pub(crate) async fn runs_elsewhere(&self, tenant: TenantId, agent: AgentId) -> Result<bool> {
-        let running = self.store.running_of_agent(tenant, agent, self.clock.now()).await?;
+        let running = self.store.running_of_agent(tenant, agent).await?;
         let own = self.leases.open();
         Ok(running.iter().any(|trace| !own.contains_key(trace)))
     }
@@ -85,7 +86,7 @@ impl Tracer {
     pub(crate) async fn give_up(&self, bus: &dyn EventBus, all: bool) -> Result<()> {
         let now = self.clock.now();
         let error = message::run_interrupted().to_string();
-        let lost = self.store.all_tenants_fail_running((!all).then_some(now), now, &error).await?;
+        let lost = self.store.all_tenants_fail_running((!all).then(TimeDelta::zero), now, &error).await?;
         if !lost.is_empty() {
             tracing::warn!(runs = lost.len(), "runs were interrupted by the end of their gateway");
         }
@@ -98,7 +99,7 @@ impl Tracer {
         if held.is_empty() {
             return Ok(());
         }
-        let running = self.store.all_tenants_renew_leases(&held, self.clock.now() + LEASE).await?;
+        let running = self.store.all_tenants_renew_leases(&held, LEASE).await?;
         let leases = self.leases.open();
         for lost in held.iter().filter(|trace| !running.contains(trace)) {
             // One that has just ended is not there any more, or has nothing left to stop.

@@ -55,16 +55,16 @@ impl TraceStore for Shelf {
     async fn llm_calls(&self, _: TenantId, _: &LlmCallFilter) -> Result<Vec<LlmCall>> {
         Ok(vec![])
     }
-    async fn running_of_agent(&self, _: TenantId, _: AgentId, _: DateTime<Utc>) -> Result<Vec<TraceId>> {
+    async fn running_of_agent(&self, _: TenantId, _: AgentId) -> Result<Vec<TraceId>> {
         Ok(vec![])
     }
-    async fn all_tenants_renew_leases(&self, ids: &[TraceId], _: DateTime<Utc>) -> Result<Vec<TraceId>> {
+    async fn all_tenants_renew_leases(&self, ids: &[TraceId], _: TimeDelta) -> Result<Vec<TraceId>> {
         Ok(ids.to_vec())
     }
     async fn all_tenants_kept_from(&self) -> Result<Option<DateTime<Utc>>> {
         Ok(None)
     }
-    async fn all_tenants_fail_running(&self, _: Option<DateTime<Utc>>, _: DateTime<Utc>, _: &str) -> Result<Vec<LostRun>> {
+    async fn all_tenants_fail_running(&self, _: Option<TimeDelta>, _: DateTime<Utc>, _: &str) -> Result<Vec<LostRun>> {
         Ok(vec![])
     }
     async fn all_tenants_prune(&self, _: DateTime<Utc>, _: i64) -> Result<i64> {

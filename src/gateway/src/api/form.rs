@@ -201,15 +201,26 @@ async fn spooled(mut part: Field, patience: Duration) -> Result<Upload> {
     let name = extended.or_else(|| plain.map(str::to_owned)).unwrap_or_default();
     let content_type = part.content_type().map(ToString::to_string).unwrap_or_default();
     let file = tokio::task::spawn_blocking(tempfile::tempfile).await.map_err(|cause| Error::internal(cause.to_string()))?;
-    let mut file = tokio::fs::File::from_std(file.map_err(Error::internal)?);
+    let (content, size) = spool(file.map_err(Error::of_disk)?, &mut part, patience).await?;
+    Ok(Upload { content, size, name, content_type })
+}
+
+/// Writes all that comes into the file, whose length is then known, and goes back to its start.
+async fn spool(
+    file: File,
+    chunks: &mut (impl Stream<Item = Result<Bytes, actix_multipart::MultipartError>> + Unpin),
+    patience: Duration,
+) -> Result<(File, u64)> {
+    let mut file = tokio::fs::File::from_std(file);
     let mut size = 0;
-    while let Some(chunk) = next(&mut part, patience).await? {
+    while let Some(chunk) = next(chunks, patience).await? {
         size += chunk.len() as u64;
-        file.write_all(&chunk).await.map_err(Error::internal)?;
+        file.write_all(&chunk).await.map_err(Error::of_disk)?;
     }
-    // Also waits for what is still being written.
-    file.rewind().await.map_err(Error::internal)?;
-    Ok(Upload { content: file.into_std().await, size, name, content_type })
+    // Writes go on in the background. That the last one failed is told here, and nowhere else.
+    file.flush().await.map_err(Error::of_disk)?;
+    file.rewind().await.map_err(Error::of_disk)?;
+    Ok((file.into_std().await, size))
 }
 
 /// The bytes of a request, counted.
@@ -287,6 +298,15 @@ mod tests {
 
     fn part(head: &str, body: &str) -> String {
         format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n")
+    }
+
+    #[actix_web::test]
+    async fn what_the_disk_has_no_room_for_is_refused_however_short() {
+        for length in [1, 100_000] {
+            let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+            let mut chunks = futures_util::stream::iter([Ok(Bytes::from(vec![b'x'; length]))]);
+            assert_eq!(spool(full, &mut chunks, Duration::from_secs(10)).await.unwrap_err().kind, ErrorKind::Unavailable, "{length}");
+        }
     }
 
     async fn read(body: String, permission: Result<()>) -> Result<Form<Named>> {

@@ -37,7 +37,7 @@ pub async fn attack(edition: Edition, options: &Options) -> Outcome {
         let clients = load.begin(&server, round).await;
         within("acknowledged writes", load.recorder.wait_for(load.recorder.count() + WRITES)).await;
         disk.fill();
-        full(&server, edition, &mut outcome).await;
+        full(&server, edition, round, &mut outcome).await;
         sleep(FULL).await;
         disk.free();
         eventually("writes when there is room again", async || upload(&server).await.is_some_and(|reply| reply.status == 200)).await;
@@ -60,7 +60,7 @@ pub async fn attack(edition: Edition, options: &Options) -> Outcome {
     }
     // The end of a run that could not be stored is noticed later.
     outcome.find_all(remains::running_traces(&server, Edition::Standard).await);
-    outcome.find_all(remains::drafts(&server).await);
+    outcome.find_all(remains::drafts(&server, edition).await);
     outcome.note(format!("{} acknowledged writes", load.recorder.count()));
     drop(disk);
     outcome
@@ -71,7 +71,7 @@ async fn upload(server: &Server) -> Option<Reply> {
 }
 
 /// While the disk is full the gateway lives, reads, and says clearly that it cannot write.
-async fn full(server: &Server, edition: Edition, outcome: &mut Outcome) {
+async fn full(server: &Server, edition: Edition, round: usize, outcome: &mut Outcome) {
     let refused = upload(server).await;
     let status = refused.as_ref().map(|reply| reply.status);
     let text = refused.map(|reply| reply.text()).unwrap_or_default();
@@ -80,7 +80,7 @@ async fn full(server: &Server, edition: Edition, outcome: &mut Outcome) {
         // The log that it writes ahead has some room left; then it refuses.
         let mut last = (0, String::new());
         for n in 0..200 {
-            let body = json!({"agent_key": format!("full{n}"), "display_name": "x".repeat(200), "frontmatter": "y".repeat(4_000)});
+            let body = json!({"agent_key": format!("full{round}-{n}"), "display_name": "x".repeat(200), "frontmatter": "y".repeat(4_000)});
             let reply = server.owner().post("/v1/agents", &body).await;
             last = (reply.status, reply.text());
             if reply.status == 201 {

@@ -53,7 +53,7 @@ pub async fn attack(edition: Edition, options: &Options) -> Outcome {
         }
     }
     outcome.find_all(remains::running_traces(&server, edition).await);
-    outcome.find_all(remains::drafts(&server).await);
+    outcome.find_all(remains::drafts(&server, edition).await);
     outcome.find_all(remains::tasks(&mut server, rounds / ERA).await);
     outcome.note(format!("{} acknowledged writes, slowest start {} ms", load.recorder.count(), slowest.as_millis()));
     outcome

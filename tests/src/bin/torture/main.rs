@@ -24,6 +24,9 @@ use report::{Outcome, Report};
 use std::{panic::AssertUnwindSafe, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// How many seconds the gateway has for what it must do: the machine may have other work as well.
+const PATIENCE: u64 = 120;
+
 fn main() -> ExitCode {
     let options = match options::parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    goclaw_tests::be_patient(PATIENCE);
     // What panics is told in the table.
     std::panic::set_hook(Box::new(|_| {}));
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

@@ -6,6 +6,9 @@ use std::{
 };
 use tokio::sync::watch;
 
+/// How many characters of a value are told.
+const SHORT: usize = 60;
+
 /// A place that holds one value or none. Each place has one writer at a time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -41,6 +44,15 @@ struct Records {
     /// Texts that stand in conversations whose keys their senders do not know.
     loose: Vec<String>,
     faults: Vec<String>,
+}
+
+/// A value as it is told: uploads are long.
+fn short(value: Option<&str>) -> String {
+    match value {
+        None => "nothing".to_owned(),
+        Some(text) if text.len() <= SHORT => format!("{text:?}"),
+        Some(text) => format!("{:?}… ({} bytes)", text.chars().take(SHORT).collect::<String>(), text.len()),
+    }
 }
 
 /// Keeps what was acknowledged.
@@ -153,7 +165,12 @@ impl Recorder {
         let Some(value) = records.values.get_mut(place) else { return Ok(()) };
         let found = found.map(str::to_owned);
         let right = value.held == found || value.tried.contains(&found);
-        let outcome = if right { Ok(()) } else { Err(format!("{place:?} holds {found:?}, acknowledged was {:?} (tried {:?})", value.held, value.tried)) };
+        let outcome = if right {
+            Ok(())
+        } else {
+            let tried: Vec<_> = value.tried.iter().map(|tried| short(tried.as_deref())).collect();
+            Err(format!("{place:?} holds {}, acknowledged was {} (tried {tried:?})", short(found.as_deref()), short(value.held.as_deref())))
+        };
         *value = Value { held: found, tried: Vec::new() };
         outcome
     }

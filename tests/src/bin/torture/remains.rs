@@ -24,6 +24,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long processes may live on after the gateway was killed.
 const DYING: Duration = Duration::from_secs(5);
+/// How long it takes the gateway to remove what its last end left half written.
+const SWEEPING: Duration = Duration::from_secs(5);
 /// How often the gateway is started so that it tells what it has to tell.
 const TELLING: usize = 5;
 /// How long the end of a run that was taken up again takes to be written.
@@ -72,9 +74,9 @@ pub async fn quiet(server: &Server, load: &Load, era: usize) -> Vec<String> {
     orphans(&load.pause).await
 }
 
-/// Drafts of files that were never finished, in the data directory, the workspace and beside the configuration. Those of uploads go after a
-/// day, as uploads do that no message took; those of the configuration go with its next change.
-pub async fn drafts(server: &Server) -> Vec<String> {
+/// Drafts of files that were never finished, in the data directory, the workspace and beside the configuration. Those of uploads go with
+/// the next start, or after an hour where another gateway may be writing them; those of the configuration go with its next change.
+pub async fn drafts(server: &Server, edition: Edition) -> Vec<String> {
     let mut socket = server.owner_socket().await;
     socket.call("config.patch", &json!({"raw": "{mine: {end: true}}"})).await.unwrap_or_else(|error| panic!("config.patch: {error:?}"));
     socket.close().await;
@@ -83,8 +85,12 @@ pub async fn drafts(server: &Server) -> Vec<String> {
         let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         ["tmp", "draft", ".part", ".new", "upload-"].iter().any(|mark| name.contains(mark))
     };
-    let left = files(dir).into_iter().filter(|path| !path.starts_with(&uploads) && is_draft(path));
-    left.map(|path| format!("a draft is left: {}", path.strip_prefix(dir).unwrap_or(&path).display())).collect()
+    let left = || files(dir).into_iter().filter(|path| is_draft(path) && (edition == Edition::Lite || !path.starts_with(&uploads))).collect::<Vec<_>>();
+    let deadline = Instant::now() + SWEEPING;
+    while !left().is_empty() && Instant::now() < deadline {
+        sleep(Duration::from_millis(100)).await;
+    }
+    left().into_iter().map(|path| format!("a draft is left: {}", path.strip_prefix(dir).unwrap_or(&path).display())).collect()
 }
 
 /// Every file below a directory.

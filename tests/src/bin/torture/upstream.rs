@@ -117,10 +117,13 @@ async fn serve(socket: TcpStream, mut chance: Chance, fixed: Arc<Mutex<Option<Mo
     let (read, mut write) = socket.into_split();
     let mut read = BufReader::new(read);
     loop {
+        // A connection that rests has no mood yet: it may be used again when the model is in another.
+        if read.buffer().is_empty() && read.get_mut().peek(&mut [0]).await? == 0 {
+            return Ok(());
+        }
         let mood = fixed.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(MOODS[chance.below(MOODS.len())]);
         if mood == Mood::Reset {
             // What is left unread resets the connection.
-            read.get_mut().readable().await?;
             return Ok(());
         }
         let Some(streams) = request(&mut read).await? else { return Ok(()) };
