@@ -54,6 +54,9 @@ pub trait Disk: Send + Sync {
     /// Removes the regular file `path`. `false` if there is none, or if it may not be touched.
     async fn remove(&self, root: &Path, path: &Path) -> Result<bool>;
 
+    /// How many bytes these regular files have together. What is not there, or may not be opened, has none.
+    async fn total(&self, root: &Path, paths: Vec<PathBuf>) -> Result<u64>;
+
     /// Removes the files below `root` that were last changed before `then`, and answers with how many there were.
     async fn remove_older(&self, root: &Path, then: DateTime<Utc>) -> Result<usize>;
 

@@ -24,4 +24,18 @@ pub trait Locks: Send + Sync {
     /// # Errors
     /// `Timeout` if it is not free within 45 s.
     async fn lock(&self, tenant: TenantId, name: &str) -> Result<Held>;
+
+    /// Waits, for as long as it takes, until no other process has a run in this conversation, and keeps the conversation to this
+    /// process until the answer is dropped. These are many and quick; the runs of one process do not wait for each other here. A
+    /// process that dies lets go, and so does one that loses its database.
+    ///
+    /// # Errors
+    /// `Unavailable` if the database is, or if this process has runs in more than 2,000 conversations.
+    async fn take_turn(&self, tenant: TenantId, session_key: &str) -> Result<Held>;
+
+    /// Whether another process has taken a conversation's turn.
+    ///
+    /// # Errors
+    /// `Unavailable` if the database is.
+    async fn turn_is_taken(&self, tenant: TenantId, session_key: &str) -> Result<bool>;
 }

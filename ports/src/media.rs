@@ -95,6 +95,9 @@ pub trait MediaStore: Send + Sync {
     /// The files of a conversation, oldest first.
     async fn of_session(&self, tenant: TenantId, session_key: &str) -> Result<Vec<Media>>;
 
+    /// Files of the tenant by id, at most `limit` of those after the one with the id `after`.
+    async fn of_tenant(&self, tenant: TenantId, after: Option<MediaId>, limit: i64) -> Result<Vec<Media>>;
+
     /// Forgets a file. `false` if there is none.
     async fn remove(&self, tenant: TenantId, id: MediaId) -> Result<bool>;
 

@@ -65,6 +65,7 @@ messages! {
     bad_filename() = "error-bad-filename", "the file needs a name of at most 255 bytes";
     too_many_media(limit) = "error-too-many-media", "a message takes at most {limit} files";
     media_too_large(name, limit) = "error-media-too-large", "{name} is larger than {limit} bytes";
+    media_quota(limit) = "error-media-quota", "the files of messages take up the {limit} MB that this tenant may keep; delete or reset sessions to make room";
     bad_image(field) = "error-bad-image", "{field} must be a data: URL with a JPEG, PNG, GIF or WebP in base64";
     link_expired() = "error-link-expired", "the link does not hold, or not any more";
     agent_not_found(id) = "error-agent-not-found", "agent not found: {id}";

@@ -72,6 +72,27 @@ impl TestDatabase {
         self.backend
     }
 
+    /// The same database as another gateway has it open; it is to be closed before the test ends.
+    ///
+    /// # Panics
+    /// On SQLite: a file belongs to one process.
+    pub async fn twin(&self) -> Stores {
+        match &self.place {
+            Place::File(_) => panic!("two gateways share a database on PostgreSQL only"),
+            Place::Server(database) => open_postgres(&database.dsn, false).await,
+        }
+    }
+
+    /// Ends every connection that holds an advisory lock.
+    ///
+    /// # Panics
+    /// On SQLite, which has neither.
+    pub async fn end_lockers(&self) {
+        let Place::Server(PostgresDatabase { name, .. }) = &self.place else { panic!("a file has no connections") };
+        let end = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted and database";
+        execute(&[format!("{end} = (select oid from pg_database where datname = '{name}')")]).await;
+    }
+
     /// Closes the database and opens it again, as a restart of the gateway does.
     pub async fn reopen(&mut self) {
         self.stores.database.close().await;

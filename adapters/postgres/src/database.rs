@@ -26,6 +26,7 @@ impl Database for Postgres {
 
     async fn close(&self) {
         self.background().end().await;
+        self.turns.end().await;
         self.release();
     }
 }

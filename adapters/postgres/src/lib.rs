@@ -37,6 +37,7 @@ mod subagents;
 mod system_configs;
 mod tenants;
 mod traces;
+mod turns;
 mod usage;
 
 pub use maintenance::{Inspection, client_environment, drop_schema, drop_script, grant_script, inspect};

@@ -3,6 +3,7 @@
 
 use crate::{
     error::{DATABASE, Failure},
+    json::text,
     pool::Postgres,
 };
 use async_trait::async_trait;
@@ -33,4 +34,17 @@ impl Locks for Postgres {
         // The server lets go of the lock when the connection ends.
         Ok(Held::new((connection, turn)))
     }
+
+    async fn take_turn(&self, tenant: TenantId, session_key: &str) -> Result<Held> {
+        self.turns.take(self.server(), turn(tenant, session_key)).await
+    }
+
+    async fn turn_is_taken(&self, tenant: TenantId, session_key: &str) -> Result<bool> {
+        self.turns.is_taken(self.server(), turn(tenant, session_key)).await
+    }
+}
+
+/// The name of a conversation's turn.
+fn turn(tenant: TenantId, session_key: &str) -> String {
+    format!("turn {tenant} {}", text(session_key))
 }

@@ -69,6 +69,14 @@ impl MediaStore for Postgres {
         Ok(rows.into_iter().map(Media::from).collect())
     }
 
+    async fn of_tenant(&self, tenant: TenantId, after: Option<MediaId>, limit: i64) -> Result<Vec<Media>> {
+        let connection = self.tenant(tenant).await?;
+        let after = after.map(|id| id.0).unwrap_or_default();
+        let query = media::table.filter(media::tenant_id.eq(tenant.0).and(media::id.gt(after))).order(media::id).limit(limit.max(0)).select(Row::as_select());
+        let rows: Vec<Row> = connection.run(query.load(&mut connection.pipe())).await?;
+        Ok(rows.into_iter().map(Media::from).collect())
+    }
+
     async fn remove(&self, tenant: TenantId, id: MediaId) -> Result<bool> {
         let connection = self.tenant(tenant).await?;
         let query = diesel::delete(media::table.filter(media::tenant_id.eq(tenant.0).and(media::id.eq(id.0))));

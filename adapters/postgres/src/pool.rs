@@ -4,6 +4,7 @@ use crate::{
     background::Background,
     connect::{CONNECT_TIMEOUT, Server},
     error::{DATABASE, Failure},
+    turns::Turns,
 };
 use bb8::{ManageConnection, Pool, PooledConnection};
 use diesel::{ConnectionError, QueryResult, result::Error as QueryError};
@@ -39,6 +40,8 @@ pub(crate) struct Postgres {
     background: Background,
     /// Connections beside the pools: one for each lock that is held or waited for.
     pub(crate) lockers: Arc<Semaphore>,
+    /// The conversations that this process has runs in.
+    pub(crate) turns: Turns,
 }
 
 impl Postgres {
@@ -53,6 +56,7 @@ impl Postgres {
             server,
             background: Background::default(),
             lockers: Arc::new(Semaphore::new(LOCKERS)),
+            turns: Turns::default(),
         }
     }
 

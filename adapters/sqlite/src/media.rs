@@ -54,6 +54,15 @@ impl MediaStore for Sqlite {
         .await
     }
 
+    async fn of_tenant(&self, tenant: TenantId, after: Option<MediaId>, limit: i64) -> Result<Vec<Media>> {
+        let after = after.unwrap_or(MediaId(Default::default()));
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached("select * from media where tenant_id = ?1 and id > ?2 order by id limit ?3")?;
+            Ok(statement.query_map(params![Text(tenant), Text(after), limit.max(0)], media)?.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+    }
+
     async fn remove(&self, tenant: TenantId, id: MediaId) -> Result<bool> {
         self.write(move |connection| {
             let mut statement = connection.prepare_cached("delete from media where tenant_id = ?1 and id = ?2")?;

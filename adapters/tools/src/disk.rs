@@ -99,6 +99,14 @@ impl Disk for LocalDisk {
         found(self.below(root, path, |root, path| root.remove(path)).await, false)
     }
 
+    async fn total(&self, root: &Path, paths: Vec<PathBuf>) -> Result<u64> {
+        let measured = self.below(root, Path::new(""), move |root, _| {
+            let files = paths.iter().filter_map(|path| root.open_file(path.to_str()?, Access::Read).ok());
+            Ok(files.map(|(.., size)| size).sum())
+        });
+        found(measured.await, 0)
+    }
+
     async fn remove_older(&self, root: &Path, then: DateTime<Utc>) -> Result<usize> {
         let root = root.to_owned();
         let removed = tokio::task::spawn_blocking(move || remove_older(&root, then.into(), &|_| true));
@@ -194,6 +202,19 @@ mod tests {
         let entries = disk.entries(&root, Path::new("")).await.unwrap();
         assert_eq!(entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["hard", "own"]);
         assert!(disk.entries(&root, Path::new("up")).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_files_have_together_leaves_out_what_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, root) = (LocalDisk::new(vec![]), dir.path().join("root"));
+        let own = disk.create(&root, Path::new("a/own"), file("four")).await.unwrap();
+        disk.create(&root, Path::new("more"), file("seven77")).await.unwrap();
+        fs::write(dir.path().join("other"), "outside").unwrap();
+        symlink(dir.path().join("other"), root.join("link")).unwrap();
+        let paths = [own, "more".into(), "link".into(), "../other".into(), "a".into(), "none".into()];
+        assert_eq!(disk.total(&root, paths.to_vec()).await.unwrap(), 11);
+        assert_eq!(disk.total(&dir.path().join("none"), paths.to_vec()).await.unwrap(), 0);
     }
 
     #[tokio::test]

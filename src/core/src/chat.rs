@@ -20,6 +20,7 @@ use crate::{
     rate::RequestRate,
     runs::{
         Runs,
+        elsewhere::Elsewhere,
         engine::{End, Engine},
         inbound::Accepted,
         queue::QueueMode,
@@ -52,6 +53,7 @@ pub struct Chat {
     pub(crate) agents: Arc<Agents>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) runs: Arc<Runs>,
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) rate: Arc<RequestRate>,
     pub(crate) quotas: Arc<RequestQuotas>,
     pub(crate) lines: Lines,
@@ -239,6 +241,7 @@ impl Chat {
             }
         }
         let started = self.engine.start_owed(Request {
+            fresh: first.is_none(),
             stored: !owed.is_empty(),
             owed,
             attachments,
@@ -266,8 +269,8 @@ impl Chat {
         Some(stopped.unwrap_or_else(message::nothing_to_stop))
     }
 
-    /// Stops runs: those of a conversation, one by its id, or one by its id in a conversation. Only the caller's own,
-    /// below admin.
+    /// Stops runs, at whichever gateway they are: those of a conversation, one by its id, or one by its id in a conversation. Only the
+    /// caller's own, below admin.
     ///
     /// # Errors
     /// `Forbidden` below operator, `Invalid` if neither is named.
@@ -279,10 +282,15 @@ impl Chat {
         let mut runs = self.runs.find(caller.tenant, session_key, run_id);
         runs.retain(|run| caller.is_admin() || (!caller.user.is_empty() && run.user == caller.user));
         runs.iter().for_each(|run| run.cancel.cancel());
-        Ok(Aborted { ok: true, aborted: !runs.is_empty(), run_ids: runs.iter().map(|run| run.id.to_string()).collect() })
+        let mut run_ids: Vec<String> = runs.iter().map(|run| run.id.to_string()).collect();
+        let of_user = (!caller.is_admin()).then_some(&*caller.user);
+        if of_user != Some("") {
+            run_ids.extend(self.elsewhere.stop(caller.tenant, session_key, run_id, of_user).await?);
+        }
+        Ok(Aborted { ok: true, aborted: !run_ids.is_empty(), run_ids })
     }
 
-    /// Whether a conversation's agent is at work.
+    /// Whether a conversation's agent is at work, at whichever gateway. What it does is known at its own only.
     ///
     /// # Errors
     /// `Forbidden` below viewer, or for another user's conversation below admin; `Invalid` without a key.
@@ -293,6 +301,12 @@ impl Chat {
         }
         self.sessions.visible(caller, session_key).await?;
         let run = self.runs.current(caller.tenant, session_key).filter(|run| caller.is_admin() || run.user == caller.user);
+        if run.is_none() {
+            let of_user = (!caller.is_admin()).then_some(&*caller.user);
+            let elsewhere = if of_user == Some("") { vec![] } else { self.elsewhere.find(caller.tenant, session_key, "", of_user).await? };
+            let elsewhere = elsewhere.into_iter().next();
+            return Ok(SessionStatus { is_running: elsewhere.is_some(), run_id: elsewhere.unwrap_or_default(), activity: None });
+        }
         Ok(SessionStatus {
             is_running: run.is_some(),
             run_id: run.as_ref().map(|run| run.id.to_string()).unwrap_or_default(),

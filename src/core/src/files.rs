@@ -213,10 +213,11 @@ impl Files {
     /// Stores a file of the caller's, for a message that is to come. It is kept for a day.
     ///
     /// # Errors
-    /// `Forbidden` below operator; `Invalid` for a bad name.
+    /// `Forbidden` below operator; `Invalid` for a bad name; `Precondition` if the tenant may keep no more files.
     pub async fn upload(&self, caller: &Caller, name: &str, content: File) -> Result<Uploaded> {
         self.may_upload(caller)?;
         let filename = base_name(name)?;
+        self.media.has_room(caller.tenant).await?;
         let settings = self.settings.get();
         let root = tenant_root(&settings.data_dir, caller);
         let stored = format!("{}{}", self.ids.random(), extension_of(&filename));

@@ -98,7 +98,7 @@ use pools::{Pools, Routes, Standings};
 use providers::{ConfiguredProvider, Providers, Registry, StoredProviders};
 use quotas::RequestQuotas;
 use rate::RequestRate;
-use runs::{Runs, engine::Engine, inbound::Inbound, resume::Resumption};
+use runs::{Runs, elsewhere::Elsewhere, engine::Engine, inbound::Inbound, resume::Resumption};
 use sessions::Sessions;
 use settings::{LiveSettings, TenantSettings};
 use speech::{Speech, SpeechTool, Voice};
@@ -389,6 +389,7 @@ impl Core {
             settings: settings.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
+            measures: Default::default(),
         });
         let user_files = Arc::new(Files {
             disk,
@@ -426,6 +427,7 @@ impl Core {
                 compactions: Default::default(),
                 sessions: stores.sessions.clone(),
                 inbound: Arc::new(Inbound::new(stores.inbound.clone(), clock.clone(), ids.clone())),
+                locks: stores.locks.clone(),
                 registry: registry.clone(),
                 routes,
                 tools: Arc::new(toolbox),
@@ -458,11 +460,15 @@ impl Core {
             stop: Default::default(),
         });
         resumption.follow(exclusive).await?;
+        let elsewhere = Elsewhere { tracer: tracer.clone(), bus: bus.clone(), locks: stores.locks.clone(), alone: exclusive };
+        elsewhere.obey(runs.clone(), &runtime);
         let sessions = Arc::new(Sessions {
             store: stores.sessions.clone(),
             agents: stores.agents.clone(),
             settings: tenant_settings.clone(),
             runs: runs.clone(),
+            elsewhere: elsewhere.clone(),
+            locks: stores.locks.clone(),
             registry: registry.clone(),
             files: user_files.clone(),
             audit: audit.clone(),
@@ -492,6 +498,7 @@ impl Core {
             agents: agents.clone(),
             sessions: sessions.clone(),
             runs: runs.clone(),
+            elsewhere,
             rate: rate.clone(),
             files: user_files.clone(),
             ids: ids.clone(),

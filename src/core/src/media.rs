@@ -2,12 +2,15 @@
 
 mod announced;
 mod attachment;
+mod quota;
 
 pub(crate) use announced::announced;
 pub(crate) use attachment::{Attachment, Content};
+pub(crate) use quota::Measures;
 
 use crate::{files::kind, settings::LiveSettings, workspace};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Error, MediaId, Result, TenantId,
     clock::{Clock, Ids},
@@ -50,6 +53,8 @@ pub(crate) struct MediaShelf {
     pub settings: Arc<LiveSettings>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
+    /// How much tenants keep.
+    pub measures: Measures,
 }
 
 /// Where files are kept: whose conversation, and the directory that its agent works in.
@@ -72,7 +77,8 @@ impl MediaShelf {
     /// Keeps files for a conversation. Pictures are made fit for models first.
     ///
     /// # Errors
-    /// `Forbidden` if the agent's directory of them is a link; `Internal` if the disk refuses.
+    /// `Precondition` if the tenant may not keep so much; `Forbidden` if the agent's directory of them is a link; `Internal` if the disk
+    /// refuses.
     pub async fn keep(&self, shelf: Shelf<'_>, attachments: Vec<Attachment>) -> Result<Vec<Kept>> {
         if attachments.is_empty() {
             return Ok(vec![]);
@@ -82,10 +88,14 @@ impl MediaShelf {
         if linked.is_ok_and(|metadata| metadata.is_symlink()) {
             return Err(Error::forbidden(format!("{KEPT} of the workspace is a link")));
         }
-        let mut kept = Vec::with_capacity(attachments.len());
-        for attachment in attachments {
-            let Attachment { name, content } = attachment;
-            let Prepared { content, mime_type, kind, extension } = self.prepared(&name, content).await?;
+        let mut all = Vec::with_capacity(attachments.len());
+        for Attachment { name, content } in attachments {
+            let prepared = self.prepared(&name, content).await?;
+            all.push((name, prepared));
+        }
+        self.claim(shelf.tenant, all.iter().map(|(_, prepared)| prepared.content.size()).sum()).await?;
+        let mut kept = Vec::with_capacity(all.len());
+        for (name, Prepared { content, mime_type, kind, extension }) in all {
             let id = self.ids.random();
             let place = PathBuf::from(KEPT).join(format!("{id}{extension}"));
             let path = directory.join(&place).to_string_lossy().into_owned();
@@ -174,10 +184,11 @@ impl MediaShelf {
         delivered
     }
 
-    /// Removes what came in a conversation.
-    pub async fn remove_session(&self, tenant: TenantId, session_key: &str) -> Result<()> {
-        for media in self.store.of_session(tenant, session_key).await? {
-            self.remove(tenant, &media).await?;
+    /// Removes what came in a conversation until `then`.
+    pub async fn remove_session(&self, tenant: TenantId, session_key: &str, then: DateTime<Utc>) -> Result<()> {
+        let all = self.store.of_session(tenant, session_key).await?;
+        for media in all.iter().filter(|media| media.created_at <= then) {
+            self.remove(tenant, media).await?;
         }
         Ok(())
     }
@@ -186,6 +197,7 @@ impl MediaShelf {
         let root = self.settings.get().agents.workspace.clone();
         self.disk.remove(&root, Path::new(&media.path)).await?;
         self.store.remove(tenant, media.id).await?;
+        self.measures.forget(tenant);
         Ok(())
     }
 
@@ -256,6 +268,12 @@ pub(crate) fn refs_of(files: &[MediaResult]) -> Vec<MediaRef> {
         path: file.path.clone(),
     };
     files.iter().map(media).collect()
+}
+
+/// The files that an answer names, as far as it tells of them.
+pub(crate) fn named_by(media_refs: &[MediaRef]) -> Vec<MediaResult> {
+    let file = |media: &MediaRef| MediaResult { path: media.path.clone(), content_type: media.mime_type.clone(), size: None, as_voice: false };
+    media_refs.iter().filter(|media| !media.path.is_empty()).map(file).collect()
 }
 
 /// Adds files that are not there yet.

@@ -1,5 +1,6 @@
 //! Makes a long conversation fit the model's context, for one call; the stored history stays whole.
 
+use crate::tokens;
 use goclaw_ports::sessions::{ChatMessage, MessageRole};
 use serde::Deserialize;
 
@@ -78,7 +79,7 @@ const CHARS_PER_TOKEN: usize = 4;
 #[must_use]
 pub fn weight(message: &ChatMessage) -> usize {
     let calls: usize = message.tool_calls.iter().map(|call| call.name.len() + serde_json::to_string(&call.arguments).map_or(0, |text| text.len())).sum();
-    message.content.chars().count() + message.thinking.chars().count() + calls
+    message.content.chars().count() + message.thinking.chars().count() + calls + message.images.len() * tokens::PICTURE * CHARS_PER_TOKEN
 }
 
 fn share(part: usize, whole: usize) -> f64 {
@@ -201,6 +202,17 @@ mod tests {
         prune(&mut messages, 20_000, &PruneSettings::default());
         assert!(messages[2].content.chars().count() < 3200);
         assert_eq!(messages[22].content.len(), 5000);
+    }
+
+    #[test]
+    fn pictures_take_room_as_words_do() {
+        let picture = goclaw_ports::media::ImagePart { mime_type: "image/jpeg".into(), data: "x".into() };
+        let said = |n: usize| ChatMessage { images: vec![picture.clone(); 2], ..ChatMessage::new(MessageRole::User, n.to_string()) };
+        let mut messages: Vec<ChatMessage> = (0..5).map(said).collect();
+        // Room for four messages of two pictures each, but for the tenth that stays free.
+        prune(&mut messages, 12_800, &PruneSettings::default());
+        let left: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+        assert_eq!(left, ["2", "3", "4"]);
     }
 
     #[test]

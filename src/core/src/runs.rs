@@ -2,6 +2,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod compact;
+pub(crate) mod elsewhere;
 pub(crate) mod emit;
 pub(crate) mod engine;
 pub(crate) mod fallback;

@@ -10,7 +10,7 @@ use crate::{
     caller::{Access, Caller},
     files::Files,
     providers::Registry,
-    runs::Runs,
+    runs::{Runs, elsewhere::Elsewhere},
     settings::TenantSettings,
 };
 use chrono::{DateTime, Utc};
@@ -19,6 +19,7 @@ use goclaw_ports::{
     agents::{AgentFilter, AgentStore},
     clock::Clock,
     events::EventBus,
+    locks::Locks,
     roles::Role,
     sessions::{ChatMessage, Session, SessionFilter, SessionStore},
 };
@@ -42,6 +43,8 @@ pub struct Sessions {
     pub(crate) agents: Arc<dyn AgentStore>,
     pub(crate) settings: Arc<TenantSettings>,
     pub(crate) runs: Arc<Runs>,
+    pub(crate) elsewhere: Elsewhere,
+    pub(crate) locks: Arc<dyn Locks>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) files: Arc<Files>,
     pub(crate) audit: Audit,

@@ -75,6 +75,8 @@ pub struct GatewaySettings {
     pub sockets: SocketTimes,
     /// How much each user may ask.
     pub quota: QuotaSettings,
+    /// How much of what comes with messages a tenant keeps, in MB; 0 for no limit.
+    pub media_quota_mb: u32,
 }
 
 /// How long WebSocket clients may be silent.

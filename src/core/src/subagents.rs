@@ -334,7 +334,7 @@ impl Subagents {
         let deny_tools = order.limits.denied(lineage.spawns);
         let options = RunOptions { lineage, deny_tools, ..options };
         let (caller, agent, origin) = (asked.caller.clone(), order.agent.clone(), asked.origin.clone());
-        Request { options, ..Request::new(caller, agent, conversation_of(task), task.description.clone(), origin) }
+        Request { alone: true, options, ..Request::new(caller, agent, conversation_of(task), task.description.clone(), origin) }
     }
 
     /// Writes down how a task ended, and sees to it that its conversation learns it.

@@ -8,6 +8,8 @@ use goclaw_ports::sessions::ChatMessage;
 const PIECE: usize = 4_096;
 /// What a message takes besides its text: who speaks, and where it ends.
 const FRAME: usize = 4;
+/// What a picture takes at most, by the rules of the vendors, as large as the gateway shows them: 1200 pixels wide and high.
+pub(crate) const PICTURE: usize = 1_600;
 
 /// How many tokens a text is.
 #[must_use]
@@ -25,13 +27,18 @@ pub(crate) fn of_text(mut text: &str) -> usize {
 /// How many tokens messages are, as models read them.
 #[must_use]
 pub(crate) fn of_messages(messages: &[ChatMessage]) -> usize {
-    messages.iter().map(|message| FRAME + of_text(&message.content) + calls_of(message).iter().map(|text| of_text(text)).sum::<usize>()).sum()
+    messages.iter().map(|message| frame(message) + of_text(&message.content) + calls_of(message).iter().map(|text| of_text(text)).sum::<usize>()).sum()
 }
 
 /// More tokens than this messages cannot be: a token is at least one byte.
 #[must_use]
 pub(crate) fn at_most(messages: &[ChatMessage]) -> usize {
-    messages.iter().map(|message| FRAME + message.content.len() + calls_of(message).iter().map(String::len).sum::<usize>()).sum()
+    messages.iter().map(|message| frame(message) + message.content.len() + calls_of(message).iter().map(String::len).sum::<usize>()).sum()
+}
+
+/// What a message takes besides what can be read.
+fn frame(message: &ChatMessage) -> usize {
+    FRAME + PICTURE * message.images.len()
 }
 
 /// The tool calls of a message as text.
@@ -42,7 +49,10 @@ fn calls_of(message: &ChatMessage) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use goclaw_ports::sessions::{MessageRole, ToolCall};
+    use goclaw_ports::{
+        media::ImagePart,
+        sessions::{MessageRole, ToolCall},
+    };
     use proptest::prelude::*;
 
     #[test]
@@ -51,6 +61,16 @@ mod tests {
         assert_eq!(of_text(""), 0);
         let long = of_text(&"hello world ".repeat(10_000));
         assert!((20_000..20_100).contains(&long), "{long}");
+    }
+
+    #[test]
+    fn pictures_count_as_long_as_the_model_is_shown_them() {
+        let said = ChatMessage::new(MessageRole::User, "Look.");
+        let picture = ImagePart { mime_type: "image/jpeg".into(), data: "x".repeat(100_000).into() };
+        let shown = ChatMessage { images: vec![picture.clone(), picture], ..said.clone() };
+        let (with, without) = ([shown], [said]);
+        assert_eq!(of_messages(&with) - of_messages(&without), 2 * PICTURE);
+        assert_eq!(at_most(&with) - at_most(&without), 2 * PICTURE);
     }
 
     #[test]

@@ -26,6 +26,7 @@ error-bad-path = path must be absolute, without empty parts, . and ..
 error-bad-filename = the file needs a name of at most 255 bytes
 error-too-many-media = a message takes at most { $limit } files
 error-media-too-large = { $name } is larger than { $limit } bytes
+error-media-quota = the files of messages take up the { $limit } MB that this tenant may keep; delete or reset sessions to make room
 error-bad-image = { $field } must be a data: URL with a JPEG, PNG, GIF or WebP in base64
 error-link-expired = the link does not hold, or not any more
 error-agent-not-found = agent not found: { $id }

@@ -26,6 +26,7 @@ error-bad-path = đường dẫn phải là tuyệt đối, không có phần tr
 error-bad-filename = tệp cần có tên dài tối đa 255 byte
 error-too-many-media = một tin nhắn có tối đa { $limit } tệp
 error-media-too-large = { $name } lớn hơn { $limit } byte
+error-media-quota = tệp của các tin nhắn đã dùng hết { $limit } MB mà không gian (tenant) này được giữ; hãy xoá hoặc đặt lại các phiên để có chỗ
 error-bad-image = { $field } phải là URL data: chứa JPEG, PNG, GIF hoặc WebP ở dạng base64
 error-link-expired = liên kết không hợp lệ hoặc đã hết hạn
 error-agent-not-found = không tìm thấy agent: { $id }

@@ -26,6 +26,7 @@ error-bad-path = 路径必须是绝对路径，且不含空段、. 或 ..
 error-bad-filename = 文件需要一个不超过 255 字节的名称
 error-too-many-media = 一条消息最多可带 { $limit } 个文件
 error-media-too-large = { $name } 超过 { $limit } 字节
+error-media-quota = 消息中的文件已用完该租户可保存的 { $limit } MB；请删除或重置会话以腾出空间
 error-bad-image = { $field } 必须是以 base64 编码的 JPEG、PNG、GIF 或 WebP 的 data: URL
 error-link-expired = 链接无效或已过期
 error-agent-not-found = 找不到智能体：{ $id }

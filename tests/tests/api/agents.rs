@@ -2,7 +2,7 @@
 
 use crate::common::{Tenants, create_agent, create_agent_with, question};
 use goclaw_tests::{
-    Server, Setup,
+    Answer, Server, Setup,
     fixtures::{at, share},
 };
 use serde_json::{Value, json};
@@ -97,8 +97,9 @@ on_both_editions! {
         let owner = server.owner();
         let made = create_agent_with(&owner, "fox", json!({"budget_monthly_cents": 5, "other_config": {"emoji": "🦊", "old": 1}})).await;
         let reply = owner.put(&path(&made), &json!({"owner_id": "x", "id": "y", "tenant_id": "z", "display_name": "Z", "budget_monthly_cents": null, "other_config": {"new": 2}})).await;
-        let body = reply.expect(200);
-        assert!(body["ok"] == "true" || body["agent_key"] == "fox", "{body}");
+        assert_eq!(reply.expect(200), json!({"ok": "true"}));
+        let identity = server.owner_socket().await.call("agents.files.get", &json!({"agentId": "fox", "name": "IDENTITY.md"})).await.unwrap();
+        assert!(identity["file"]["content"].as_str().unwrap().contains("Name: Z"), "{identity}");
         let after = owner.get("/v1/agents/fox").await.expect(200);
         assert_eq!((&after["owner_id"], &after["display_name"], &after["id"], &after["tenant_id"]), (&made["owner_id"], &json!("Z"), &made["id"], &made["tenant_id"]));
         assert_eq!((after.get("budget_monthly_cents"), &after["other_config"]), (None, &json!({"new": 2})));
@@ -193,6 +194,27 @@ on_both_editions! {
         assert_eq!(keys(&stranger.get("/v1/agents").await.expect(200)), ["second"]);
         assert_eq!(stranger.get("/v1/agents/first").await.expect_error(403).1, "UNAUTHORIZED");
         stranger.get("/v1/agents/second").await.expect(200);
+        create_agent_with(&owner, "third", json!({"is_default": true})).await;
+        assert_eq!(keys(&stranger.get("/v1/agents").await.expect(200)), ["third"], "a new one takes it as well");
+    }
+
+    async fn a_deleted_agents_runs_are_stopped_first(edition) {
+        let server = Server::start(edition).await;
+        let mut socket = server.owner_socket().await;
+        for (key, over) in [("fox", "rest"), ("owl", "rpc")] {
+            let made = create_agent(&server.owner(), key).await;
+            server.llm.next(Answer::hang());
+            let asked = server.llm.questions().len();
+            let id = socket.send("chat.send", &json!({"message": "hi", "agentId": key})).await;
+            server.llm.wait_for_questions(asked + 1).await;
+            match over {
+                "rest" => drop(server.owner().delete(&path(&made)).await.expect(200)),
+                _ => drop(server.owner_socket().await.call("agents.delete", &json!({"agentId": key})).await.unwrap()),
+            }
+            assert_eq!(socket.answer(&id).await.unwrap(), json!({"cancelled": true}), "{over}");
+            server.llm.wait_for_lost_clients(1).await;
+        }
+        assert_eq!(socket.call("sessions.list", &json!({})).await.unwrap()["total"], 0, "and it leaves nothing");
     }
 
     async fn agents_of_one_tenant_do_not_exist_for_another(edition) {

@@ -230,6 +230,7 @@ on_both_editions! {
         for url in [url, url, &format!("/v1/export/download/{token}"), &format!("/v1/agents/other/export/download/{token}")] {
             let reply = owner.get(url).await;
             assert_eq!((reply.status, reply.header("content-type")), (200, "application/gzip"));
+            assert_eq!(reply.header("content-length"), reply.body.len().to_string());
             assert_eq!((json!(reply.body.len()), reply.header("content-disposition")), (ready["file_size"].clone(), &*format!("attachment; filename=\"{}\"", ready["file_name"].as_str().unwrap())));
             assert!(unpacked(&reply.body).len() > 10);
             for stranger in [server.gateway_user("mai"), server.gateway_user("")] {

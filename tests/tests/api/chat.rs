@@ -145,6 +145,7 @@ on_both_editions! {
             (json!({"model": "goclaw:fox", "messages": [{"role": "user", "content": 5}]}), 400),
             (json!({"model": "goclaw:fox", "messages": "hi"}), 400),
             (json!({"model": 5, "messages": [{"role": "user", "content": "hi"}]}), 400),
+            (json!({"model": "goclaw:fox", "messages": [{"role": "user", "content": "x".repeat(2 << 20)}]}), 413),
             (question("nobody", "hi"), 404),
             (question("01930000-0000-7000-8000-000000000000", "hi"), 404),
             (question("../fox", "hi"), 404),

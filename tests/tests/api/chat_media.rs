@@ -2,10 +2,14 @@
 
 use crate::{
     accounts::account,
-    common::{Tenants, create_agent, create_agent_with, fox_session, history, message, with_fox},
+    common::{Tenants, create_agent, create_agent_with, fox_session, history, message, question, streamed, with_fox},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use goclaw_tests::{Answer, Edition, Http, Server, WsClient, fake_llm::Gate};
+use goclaw_tests::{
+    Answer, Edition, Http, Server, Setup, WsClient, eventually,
+    fake_llm::{Gate, SUMMARY},
+    sse::joined_text,
+};
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 
@@ -291,6 +295,143 @@ on_both_editions! {
         server.stop().await;
         let stored = server.stores().await.sessions.messages(goclaw_ports::TenantId::MASTER, &session, None).await.unwrap();
         assert!(stored.iter().all(|message| !message.content.contains("?ft=") || message.content.contains("?ft=~")), "no signature is stored");
+    }
+
+    async fn links_are_signed_in_answers_over_rest(edition) {
+        let server = with_fox(edition).await;
+        let workspace = server.dir().join("workspace/fox/http/system");
+        fs::create_dir_all(&workspace).unwrap();
+        fs::write(workspace.join("a.txt"), "mine").unwrap();
+        let url = |name: &str| format!("/v1/files{}/workspace/fox/{name}", server.dir().display());
+        let (own, hers) = (url("http/system/a.txt"), url("http/lan/b.txt"));
+        server.llm.always(Answer::text(format!("See [a]({own}) and {hers}.")).chunks(9));
+        let owner = server.owner();
+        let whole = owner.post("/v1/chat/completions", &question("fox", "hi")).await.expect(200)["choices"][0]["message"]["content"].take();
+        let response = owner.post("/v1/responses", &question("fox", "hi")).await.expect(200)["output"][0]["content"][0]["text"].take();
+        let chunks = joined_text(&owner.stream("/v1/chat/completions", &streamed("fox", "hi")).await.rest().await);
+        let records = owner.stream("/v1/responses", &streamed("fox", "hi")).await.rest().await;
+        let deltas: String = records.iter().filter_map(|record| serde_json::from_str::<Value>(record).unwrap()["delta"]["content"].as_str().map(str::to_owned)).collect();
+        for text in [whole.as_str().unwrap(), response.as_str().unwrap(), &chunks, &deltas] {
+            let link = text.split(['(', ')']).nth(1).unwrap();
+            assert!(text.ends_with(&format!(" and {hers}.")), "{text}");
+            assert_eq!(server.anonymous().get(link).await.text(), "mine", "{text}");
+        }
+    }
+
+    async fn a_tool_tells_of_its_files_with_links_that_open_them_and_no_others(edition) {
+        let server = with_fox(edition).await;
+        let workspace = server.dir().join("workspace/fox/ws/system");
+        fs::create_dir_all(&workspace).unwrap();
+        fs::write(workspace.join("chart.png"), png()).unwrap();
+        fs::create_dir_all(server.dir().join("workspace/fox/ws/lan")).unwrap();
+        fs::write(server.dir().join("workspace/fox/ws/lan/b.txt"), "hers").unwrap();
+        let url = |name: &str| format!("/v1/files{}/workspace/fox/ws/{name}", server.dir().display());
+        let says = |text: String| Answer::tool("exec", &json!({"command": format!("echo '{text}'")}));
+        let fails = |text: String| Answer::tool("exec", &json!({"command": format!("echo '{text}'; exit 3")}));
+        let (own, hers) = (url("system/chart.png"), url("lan/b.txt?ft=~"));
+        server.llm.next(says("MEDIA:chart.png".into())).next(says(format!("[own]({own}) {hers}"))).next(fails(format!("[own]({own}) {hers}"))).next(Answer::text("Here."));
+        let (mut socket, session) = (server.owner_socket().await, fox_session("1"));
+        socket.call("chat.send", &message(&session, "Draw.")).await.unwrap();
+        let events = socket.run_events().await;
+        let told: Vec<&Value> = events.iter().filter(|event| event["type"] == "tool.result").map(|event| &event["payload"]).collect();
+        let media = told[0]["media"].as_array().unwrap();
+        assert_eq!((media.len(), &media[0]["content_type"], &media[0]["size"]), (1, &json!("image/png"), &json!(png().len())));
+        let mut links = vec![media[0]["path"].as_str().unwrap()];
+        assert!(told[1].get("media").is_none());
+        for text in [&told[1]["result"], &told[2]["result"], &told[2]["content"]] {
+            let text = text.as_str().unwrap();
+            let link = text.split(['(', ')']).find(|part| part.starts_with("/v1/files/")).unwrap();
+            assert!(text.contains("/ws/lan/b.txt") && !text.contains("b.txt?ft="), "{text}");
+            links.push(link);
+        }
+        for link in links {
+            assert_eq!(server.anonymous().get(link).await.body, png(), "{link}");
+        }
+    }
+
+    async fn files_go_when_their_session_is_reset(edition) {
+        let server = with_fox(edition).await;
+        let (owner, mut socket) = (server.owner(), server.owner_socket().await);
+        let path = upload(&owner, "a.png", &png()).await;
+        let [one, two] = [fox_session("1"), fox_session("2")];
+        for session in [&one, &two] {
+            socket.call("chat.send", &with_media(session, "hi", json!([path]))).await.unwrap();
+        }
+        let id = history(&mut socket, &one).await[0]["media_refs"][0]["id"].as_str().unwrap().to_owned();
+        socket.call("sessions.reset", &json!({"key": one})).await.unwrap();
+        assert_eq!(files_below(&kept(&server)), 1);
+        owner.get(&format!("/v1/media/{id}")).await.expect_error(404);
+        // What comes afterwards stays.
+        socket.call("chat.send", &with_media(&one, "hi", json!([path]))).await.unwrap();
+        let media = history(&mut socket, &one).await[0]["media_refs"][0].clone();
+        assert_eq!(server.anonymous().get(media["path"].as_str().unwrap()).await.status, 200);
+        assert_eq!(files_below(&kept(&server)), 2);
+    }
+
+    async fn a_tenant_keeps_so_many_files_and_no_more(edition) {
+        let tenants = Tenants::start_with(Setup::new(edition).await.config(json!({"gateway": {"media_quota_mb": 1}}))).await;
+        for key in [&tenants.a_admin, &tenants.b_admin] {
+            create_agent_with(&tenants.client(key, "boss"), "fox", json!({"is_default": true})).await;
+        }
+        let workspaces = |tenant: &str| tenants.server.dir().join(format!("workspace/tenants/{tenant}"));
+        let (mai, mut socket) = (tenants.client(&tenants.a_operator, "mai"), tenants.socket(&tenants.a_operator, "mai").await);
+        let [one, two, three] = ["1", "2", "3"].map(fox_session);
+        let part = upload(&mai, "part.bin", &vec![7; 700 << 10]).await;
+        socket.call("chat.send", &with_media(&one, "hi", json!([part]))).await.unwrap();
+        let refused = socket.call("chat.send", &with_media(&two, "hi", json!([part]))).await.unwrap_err();
+        assert_eq!(refused.code, "FAILED_PRECONDITION");
+        assert!(refused.message.contains("1 MB"), "{}", refused.message);
+        assert!(history(&mut socket, &two).await.is_empty() && files_below(&workspaces("a")) == 1, "nothing of it is stored");
+        assert_eq!(tenants.server.llm.questions().len(), 1);
+        // A conversation goes on without files, in it and over REST; pictures over REST count as well.
+        socket.call("chat.send", &message(&one, "And now?")).await.unwrap();
+        let small = upload(&mai, "small.bin", &vec![7; 300 << 10]).await;
+        socket.call("chat.send", &with_media(&three, "hi", json!([small]))).await.unwrap();
+        let picture = json!([{"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{PNG}")}}]);
+        let chat = |parts: &Value| json!({"model": "goclaw:fox", "messages": [{"role": "user", "content": parts}]});
+        mai.post("/v1/chat/completions", &chat(&picture)).await.expect(200);
+        let large = upload(&mai, "large.bin", &vec![7; 30 << 10]).await;
+        assert_eq!(code(&mut socket, &with_media(&three, "hi", json!([large]))).await, "FAILED_PRECONDITION");
+        // Another tenant has its own.
+        let (lan, mut others) = (tenants.client(&tenants.b_admin, "lan"), tenants.socket(&tenants.b_admin, "lan").await);
+        let of_b = upload(&lan, "b.bin", &vec![7; 700 << 10]).await;
+        others.call("chat.send", &with_media(&one, "hi", json!([of_b]))).await.unwrap();
+        // Who gives something up has room again, at once.
+        socket.call("sessions.reset", &json!({"key": one})).await.unwrap();
+        socket.call("chat.send", &with_media(&two, "hi", json!([part]))).await.unwrap();
+        socket.call("sessions.delete", &json!({"key": two})).await.unwrap();
+        socket.call("chat.send", &with_media(&three, "hi", json!([part]))).await.unwrap();
+    }
+
+    async fn where_a_tenant_keeps_too_much_nothing_more_is_uploaded(edition) {
+        let server = Setup::new(edition).await.config(json!({"gateway": {"media_quota_mb": 1}})).start().await;
+        create_agent(&server.owner(), "fox").await;
+        let (owner, mut socket) = (server.owner(), server.owner_socket().await);
+        let all = upload(&owner, "all.bin", &vec![7; 1 << 20]).await;
+        socket.call("chat.send", &with_media(&fox_session("1"), "hi", json!([all]))).await.unwrap();
+        let (text, code) = owner.clone().header("Accept-Language", "vi").upload("/v1/media/upload", &[], "a.txt", b"x").await.expect_error(409);
+        assert!(text.contains("1 MB") && text.contains("tệp") && code == "FAILED_PRECONDITION", "{text}");
+        let picture = json!([{"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{PNG}")}}]);
+        let refused = owner.post("/v1/chat/completions", &json!({"model": "goclaw:fox", "messages": [{"role": "user", "content": picture}]})).await;
+        assert_eq!(refused.status, 409, "{}", refused.text());
+        socket.call("sessions.delete", &json!({"key": fox_session("1")})).await.unwrap();
+        upload(&owner, "a.txt", b"x").await;
+    }
+
+    async fn pictures_count_where_a_conversation_fills_the_context(edition) {
+        let server = Server::start(edition).await;
+        create_agent_with(&server.owner(), "fox", json!({"context_window": 9_000})).await;
+        server.llm.always(Answer::text("I see.").without_usage());
+        let path = upload(&server.owner(), "fox.png", &png()).await;
+        let (mut socket, session) = (server.owner_socket().await, fox_session("1"));
+        for _ in 0..5 {
+            socket.call("chat.send", &with_media(&session, "Look.", json!([path]))).await.unwrap();
+        }
+        // Five words each would not fill anything; five pictures do.
+        eventually("the summary", async || {
+            socket.call("sessions.preview", &json!({"key": session})).await.unwrap()["summary"] == SUMMARY
+        })
+        .await;
     }
 
     async fn files_go_with_their_session(edition) {

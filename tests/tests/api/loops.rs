@@ -143,6 +143,20 @@ on_both_editions! {
         }
     }
 
+    async fn a_run_calls_so_many_tools_and_then_answers(edition) {
+        let server = Setup::new(edition).await.config(json!({"agents": {"defaults": {"max_tool_calls": 3}}})).start().await;
+        create_agent_with(&server.owner(), "fox", json!({})).await;
+        let calls = |names: &[&str]| names.iter().fold(Answer::text(""), |answer, name| answer.and_tool("write_file", &json!({"path": name, "content": "x"})));
+        server.llm.next(calls(&["1.txt", "2.txt"])).next(calls(&["3.txt", "4.txt"])).next(Answer::text("That must do."));
+        let (mut socket, session) = (server.owner_socket().await, fox_session("1"));
+        assert_eq!(socket.call("chat.send", &message(&session, "hello")).await.unwrap()["content"], "That must do.");
+        let stored = history(&mut socket, &session).await;
+        assert_paired(&stored);
+        let refused: Vec<_> = stored.iter().filter(|message| message["is_error"] == true).map(|message| message["content"].as_str().unwrap()).collect();
+        assert_eq!(refused, ["Not called: the limit of tool calls for this run is reached."; 2]);
+        assert!(!walk(&server.dir().join("workspace")).iter().any(|path| path.ends_with("3.txt") || path.ends_with("4.txt")), "all of an answer or none");
+    }
+
     async fn tool_calls_are_limited_by_session_and_hour(edition) {
         let server = Setup::new(edition).await.config(json!({"tools": {"rate_limit_per_hour": 3}})).start().await;
         create_agent_with(&server.owner(), "fox", json!({})).await;

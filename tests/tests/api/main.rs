@@ -96,6 +96,7 @@ mod redis;
 mod replicas;
 mod replicas_events;
 mod replicas_leases;
+mod replicas_turns;
 mod responses;
 mod revocation;
 mod roles;

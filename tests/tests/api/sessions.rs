@@ -196,7 +196,7 @@ on_both_editions! {
         assert_eq!(history(&mut mai, &key).await.len(), 2);
 
         assert_eq!(mai.call("sessions.reset", &json!({"session_key": key})).await.unwrap(), json!({"ok": true}));
-        tenants.server.stop().await;
+        tenants.server.crash().await;
         tenants.server.restart().await;
         let mut mai = tenants.socket(&tenants.a_operator, "mai").await;
         assert!(history(&mut mai, &key).await.is_empty());

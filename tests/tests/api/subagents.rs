@@ -4,6 +4,7 @@ use crate::common::{assert_paired, create_agent_with, fox_session, history, line
 use goclaw_ports::{
     TenantId,
     clock::{Clock, SystemClock},
+    media::{MediaKind, MediaRef},
     sessions::{ChatMessage, MessageRole, SessionDelta},
 };
 use goclaw_tests::{
@@ -75,6 +76,20 @@ on_both_editions! {
         assert_eq!((child.last_user_text(), &child.body["model"], &child.body["temperature"]), ("Count the dens.".to_owned(), &json!("small"), &json!(0.5)));
         assert!(child.system().contains("\"Dens\"") && [&child.body["max_tokens"], &child.body["max_completion_tokens"]].contains(&&json!(4096)));
         assert_paired(&history(&mut socket, &session).await);
+    }
+
+    async fn a_sub_agent_may_use_no_more_than_its_parent(edition) {
+        let (server, mut socket) = with_fox(edition, json!({})).await;
+        let id = server.owner().get("/v1/agents/fox").await.expect(200)["id"].as_str().unwrap().to_owned();
+        server.owner().put(&format!("/v1/agents/{id}"), &json!({"tools_config": {"deny": ["exec", "write_file"]}})).await.expect(200);
+        server.llm.on(with_children(Answer::tool("exec", &json!({"command": "true"}))));
+        call(&mut socket, &fox_session("1"), json!({"task": "Dig.", "mode": "sync"})).await;
+        let questions = server.llm.questions();
+        let child = questions.iter().find(|question| is_child(question)).unwrap();
+        assert!(!child.tool_names().contains(&"exec".to_owned()) && !child.tool_names().contains(&"write_file".to_owned()), "{:?}", child.tool_names());
+        let refused = questions.iter().filter(|question| is_child(question)).nth(1).unwrap().texts_of("tool");
+        assert!(refused[0].contains("not allowed by policy"), "{refused:?}");
+        assert!(child.tool_names().contains(&"read_file".to_owned()));
     }
 
     async fn results_are_told_in_one_run_whose_input_stays_hidden(edition) {
@@ -253,6 +268,33 @@ on_both_editions! {
         }).await;
         let told = server.llm.questions().into_iter().rfind(is_announcement).unwrap().last_user_text();
         assert!(told.contains(&format!("<result id=\"{id}\"")) && told.contains("status=\"completed\"") && told.contains("tokens=\"0/7\"") && told.contains("\nSeven dens.\n</result>"), "{told}");
+    }
+
+    async fn the_files_of_a_result_that_is_found_again_come_with_it(edition) {
+        let (mut server, mut socket) = with_fox(edition, json!({})).await;
+        server.llm.on(with_children(Answer::hang()));
+        let session = fox_session("1");
+        call(&mut socket, &session, json!({"task": "Draw dens."})).await;
+        let child = socket.event(|event| event["payload"]["runKind"] == "subagent" && event["payload"]["type"] == "run.started").await["payload"]["sessionKey"].clone();
+        server.llm.wait_for_questions(3).await;
+        server.crash().await;
+        let path = std::fs::canonicalize(server.dir().join("workspace/fox/ws/system")).unwrap().join("dens.txt");
+        std::fs::write(&path, "seven").unwrap();
+        let stores = server.stores().await;
+        let ended = SessionDelta { metadata: BTreeMap::from([("run_ended".to_owned(), "completed".to_owned())]), ..SessionDelta::default() };
+        let file = MediaRef { id: "dens.txt".into(), mime_type: "text/plain".into(), kind: MediaKind::Document, path: path.to_string_lossy().into_owned() };
+        let said = ChatMessage { media_refs: vec![file], ..ChatMessage::new(MessageRole::Assistant, "Drawn.") };
+        stores.sessions.append(TenantId::MASTER, child.as_str().unwrap(), &[said], &ended, SystemClock.now()).await.unwrap();
+        stores.database.close().await;
+        drop(stores);
+        server.restart().await;
+        let mut socket = server.owner_socket().await;
+        let told = eventually("the conversation to learn it", async || {
+            history(&mut socket, &session).await.pop().filter(|last| last["content"] == "The work is done.")
+        }).await;
+        let file = &told["media_refs"][0];
+        assert_eq!((&file["id"], &file["mime_type"], &file["kind"]), (&json!("dens.txt"), &json!("text/plain"), &json!("document")));
+        assert_eq!(server.anonymous().get(file["path"].as_str().unwrap()).await.text(), "seven");
     }
 
     async fn what_a_sub_agents_run_came_to_is_marked_in_its_session(edition) {

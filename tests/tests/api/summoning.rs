@@ -173,6 +173,9 @@ on_both_editions! {
         assert!(file(&mut socket, "SOUL.md").await.contains("Gentle.") && file(&mut socket, "IDENTITY.md").await.contains("Reynard"));
         let after = fox(&server.owner()).await;
         assert_eq!((&after["status"], &after["frontmatter"]), (&json!("active"), &json!("Knows every trick of foxes.")));
+        server.llm.forget();
+        server.owner().post("/v1/chat/completions", &question("fox", "hi")).await.expect(200);
+        assert!(server.llm.questions()[0].system().contains("Gentle."), "the next answer knows it at once");
         let log = server.owner().get("/v1/activity?action=agent.regenerated").await.expect(200);
         assert_eq!(log["total"], 1);
     }

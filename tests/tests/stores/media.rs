@@ -29,6 +29,24 @@ on_both_databases! {
         assert!(db.stores.media.of_session(a, "agent:fox:ws:2").await.unwrap().is_empty());
     }
 
+    async fn all_files_of_a_tenant_are_gone_through_in_parts(db) {
+        let a = db.tenant("a").await;
+        let mut all: Vec<Media> = (0..5).map(|n| media(&format!("s{}", n % 2), at(n))).collect();
+        for media in &all {
+            db.stores.media.insert(a, media).await.unwrap();
+        }
+        all.sort_by_key(|media| media.id);
+        let (mut found, mut after) = (vec![], None);
+        loop {
+            let part = db.stores.media.of_tenant(a, after, 2).await.unwrap();
+            assert!(part.len() <= 2);
+            let Some(last) = part.last() else { break };
+            after = Some(last.id);
+            found.extend(part);
+        }
+        assert_eq!(found, all);
+    }
+
     async fn a_forgotten_file_is_gone(db) {
         let a = db.tenant("a").await;
         let stored = media("s", at(0));
@@ -61,6 +79,7 @@ on_both_databases! {
         db.stores.media.insert(a, &stored).await.unwrap();
         assert_eq!(db.stores.media.find(b, stored.id).await.unwrap(), None);
         assert!(db.stores.media.of_session(b, "s").await.unwrap().is_empty());
+        assert!(db.stores.media.of_tenant(b, None, 9).await.unwrap().is_empty());
         assert!(!db.stores.media.remove(b, stored.id).await.unwrap());
         assert_fails!(db.stores.media.insert(b, &stored).await, AlreadyExists);
         assert_eq!(db.stores.media.find(a, stored.id).await.unwrap(), Some(stored));

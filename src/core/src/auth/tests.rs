@@ -250,6 +250,7 @@ fn settings(token: Option<&str>) -> Settings {
             queue: Default::default(),
             sockets: Default::default(),
             quota: Default::default(),
+            media_quota_mb: 0,
         },
         agents: AgentDefaults {
             workspace: "/workspace".into(),

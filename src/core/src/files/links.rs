@@ -8,9 +8,9 @@ pub(crate) use stream::LinkStream;
 
 use super::{FileTokens, check_media_id, path::FilePath};
 use crate::runs::engine::RunOutcome;
-use goclaw_ports::{clock::Clock, events::Event};
+use goclaw_ports::{clock::Clock, events::Event, tools::MediaResult};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     borrow::Cow,
     collections::HashSet,
@@ -24,6 +24,9 @@ const MEDIA: &str = "/v1/media/";
 const BARE: &str = "](/";
 /// The signature of a link that may have one and has not yet.
 const AWAITED: &str = "~";
+
+/// Where events tell texts that may hold links.
+const TEXTS: [&str; 2] = ["content", "result"];
 
 /// What a link leads to.
 pub(super) enum Target<'a> {
@@ -105,13 +108,15 @@ impl FileLinks {
     pub fn payload(&self, event: &Event) -> Arc<Value> {
         let told = &event.payload["payload"];
         let in_media = told["media"].as_array().is_some_and(|files| !files.is_empty());
-        if &*event.name != "agent" || !(in_media || told["content"].as_str().is_some_and(awaits)) {
+        if &*event.name != "agent" || !(in_media || TEXTS.iter().any(|text| told[text].as_str().is_some_and(awaits))) {
             return event.payload.clone();
         }
         let mut payload = Value::clone(&event.payload);
         let told = &mut payload["payload"];
-        if let Some(Value::String(text)) = told.get_mut("content") {
-            *text = self.sealed(text).into_owned();
+        for text in TEXTS {
+            if let Some(Value::String(text)) = told.get_mut(text) {
+                *text = self.sealed(text).into_owned();
+            }
         }
         for file in told.get_mut("media").and_then(Value::as_array_mut).into_iter().flatten() {
             if let Some(Value::String(path)) = file.get_mut("path") {
@@ -151,8 +156,14 @@ pub(crate) fn marked<'t>(text: &'t str, readable: &Readable) -> Cow<'t, str> {
 }
 
 /// A marked link to a file of which it is known that the reader may read it; "" if no link can name it.
-pub(crate) fn marked_to(path: &Path) -> String {
+fn marked_to(path: &Path) -> String {
     FilePath::of(path).map(|path| format!("{}?ft={AWAITED}", path.url())).unwrap_or_default()
+}
+
+/// Files of a run as its events tell of them, with marked links.
+pub(crate) fn marked_files(files: &[MediaResult]) -> Value {
+    let marked = |file: &MediaResult| MediaResult { path: marked_to(Path::new(&file.path)), ..file.clone() };
+    json!(files.iter().map(marked).collect::<Vec<_>>())
 }
 
 /// The text with each of its links cleaned and given the signature that `signature` says, which is told the old one. Markdown links
@@ -274,6 +285,10 @@ mod tests {
     fn marked_links_are_signed_when_they_leave() {
         let links = FileLinks { tokens: Arc::new(FileTokens::with_new_key()), clock: Arc::new(SystemClock) };
         let media = json!([{"path": marked_to(Path::new("/w/fox/a b.png"))}]);
+        let said = json!({"type": "tool.result", "payload": {"result": mark("/v1/files/w/fox/a.png"), "arguments": {"path": "/v1/files/w/owl/b?ft=~"}}});
+        let told = links.payload(&Event::new(TenantId::MASTER, "agent", said))["payload"].clone();
+        assert!(told["result"].as_str().unwrap().starts_with("/v1/files/w/fox/a.png?ft=") && !told["result"].as_str().unwrap().contains('~'));
+        assert_eq!(told["arguments"]["path"], "/v1/files/w/owl/b?ft=~");
         let payload = json!({"type": "run.completed", "payload": {"content": mark("[a](/v1/files/w/fox/a.png) /v1/files/w/owl/b"), "media": media}});
         let told = links.payload(&Event::new(TenantId::MASTER, "agent", payload.clone()));
         let opens = |url: &str, bound: &str| {

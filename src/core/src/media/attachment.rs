@@ -63,6 +63,14 @@ impl Content {
         }
     }
 
+    /// How many bytes it has.
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Self::File(file) => file.size,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
     /// All of it.
     pub(super) async fn bytes(self) -> Result<Vec<u8>> {
         match self {

@@ -11,6 +11,8 @@ use crate::{
 use goclaw_ports::{
     JsonObject, TenantId,
     events::{AGENT, Event, EventBus},
+    sessions::ToolCall,
+    tools::MediaResult,
 };
 use serde_json::{Value, json};
 use std::{
@@ -161,11 +163,16 @@ impl Emitter {
         self.event("tool.call", Some(json!({"name": name, "id": id, "arguments": shown})));
     }
 
-    /// A tool has answered.
-    pub fn tool_result(&self, id: &str, name: &str, arguments: &JsonObject, result: &str, is_error: bool) {
-        let mut payload = json!({"name": name, "id": id, "is_error": is_error, "arguments": arguments, "result": end_of(result, RESULT_BYTES)});
+    /// A tool has answered this to a call, with these files.
+    pub fn tool_result(&self, call: &ToolCall, result: &str, is_error: bool, media: &[MediaResult]) {
+        // What is cut off is no link any more, so it is cut first.
+        let end = end_of(result, RESULT_BYTES);
+        let mut payload = json!({"name": call.name, "id": call.id, "is_error": is_error, "arguments": call.arguments, "result": self.marked(&end)});
         if is_error {
-            payload["content"] = result.into();
+            payload["content"] = self.marked(result).into();
+        }
+        if !media.is_empty() {
+            payload["media"] = links::marked_files(media);
         }
         self.event("tool.result", Some(payload));
     }

@@ -37,6 +37,7 @@ use goclaw_ports::{
     clock::{Clock, Ids},
     events::EventBus,
     llm::{Provider, Usage},
+    locks::Locks,
     media::MediaRef,
     message,
     sessions::{ChatMessage, MessageRole, NewSession, SessionDelta, SessionStore, Turn},
@@ -44,11 +45,7 @@ use goclaw_ports::{
     traces::TraceStatus,
 };
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::{
     sync::{Semaphore, oneshot},
     task::JoinHandle,
@@ -63,6 +60,7 @@ const LOOK_BACK: i64 = 1_000;
 pub(crate) struct Engine {
     pub sessions: Arc<dyn SessionStore>,
     pub inbound: Arc<Inbound>,
+    pub locks: Arc<dyn Locks>,
     pub registry: Arc<Registry>,
     pub routes: Arc<Routes>,
     pub tools: Arc<ToolBox>,
@@ -218,10 +216,18 @@ impl Engine {
         let started = std::time::Instant::now();
         counters::run_started(request.origin.kind().to_owned());
         let mut after = After::default();
+        let turn = async {
+            place.wait().await;
+            // Those before it may be other gateways'.
+            if request.alone || request.fresh { Ok(None) } else { self.locks.take_turn(tenant, &run.session_key).await.map(Some) }
+        };
         let end = tokio::select! {
             biased;
             () = run.cancel.cancelled() => run.refusal().map_or(End::Cancelled, |why| End::Failed(why.clone())),
-            () = place.wait() => self.run_in_turn(request, run, &emitter, &mut after).await,
+            turn = turn => match turn {
+                Ok(_turn) => self.run_in_turn(request, run, &emitter, &mut after).await,
+                Err(error) => End::Failed(error),
+            },
         };
         self.release_inbox(tenant, run, &end, &emitter).await;
         run.set_ended();
@@ -383,7 +389,7 @@ impl Engine {
     }
 
     /// Opens the conversation, stores the user's message, and collects what the run needs. From `run.started` on, the
-    /// message is safe; that of a new conversation is when the first bit of the answer comes.
+    /// message is safe; the beginning of a new conversation is told when it is.
     async fn prepare(&self, mut request: Box<Request>, run: Uuid, emitter: &Emitter) -> Result<Box<Prepared>> {
         let settings = self.settings.of(request.caller.tenant).await?;
         // What the gateway itself tells an agent is no user's message.
@@ -440,7 +446,9 @@ impl Engine {
             let (Turn { session, past }, resolved) = tokio::try_join!(begun, workspace::made(&directory))?;
             (Known { label: session.label, summary: session.summary, past }, None, resolved)
         };
-        emitter.event("run.started", Some(json!({"message": request.message})));
+        if opening.is_none() {
+            emitter.event("run.started", Some(json!({"message": request.message})));
+        }
         files.retain(|file| Some(file.name.as_str()) != request.options.without_file);
         let meeting = onboarding::turn(&request, &settings, &mut files, &past);
         if meeting.is_some() && agent.agent_type == AgentType::Open {
@@ -609,8 +617,7 @@ fn completed(outcome: &RunOutcome) -> Value {
         });
     }
     if !outcome.media.is_empty() {
-        let linked = |file: &MediaResult| MediaResult { path: links::marked_to(Path::new(&file.path)), ..file.clone() };
-        payload["media"] = json!(outcome.media.iter().map(linked).collect::<Vec<_>>());
+        payload["media"] = links::marked_files(&outcome.media);
     }
     payload
 }

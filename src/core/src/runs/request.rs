@@ -14,7 +14,9 @@ pub(crate) struct Request {
     pub agent: Agent,
     /// In which conversation.
     pub session_key: String,
-    /// Whether nobody can know the conversation yet, because its key was made for this run.
+    /// Whether no other gateway can have a run in the conversation.
+    pub alone: bool,
+    /// Whether the conversation's key was made for this run: nothing was said in it, and nobody else can have a run in it.
     pub fresh: bool,
     /// What is asked.
     pub message: String,
@@ -41,6 +43,7 @@ impl Request {
             caller,
             agent,
             session_key,
+            alone: false,
             fresh: false,
             message,
             attachments: vec![],

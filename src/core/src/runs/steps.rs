@@ -108,13 +108,23 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Waits until the conversation is there. Nothing may be passed on or done before.
+    /// Waits until the conversation is there, and tells so. Nothing else may be told or done before.
     async fn opened(&mut self) -> Result<()> {
         let Some(opening) = &mut self.opening else { return Ok(()) };
         let opened = opening.await.map_err(Error::internal).flatten();
         self.opening = None;
-        self.unopened = opened.as_ref().err().cloned();
+        match &opened {
+            Ok(()) => {
+                self.emitter.event("run.started", Some(json!({"message": self.prepared.request.message})));
+                self.thinking(self.spoken.iterations);
+            }
+            Err(error) => self.unopened = Some(error.clone()),
+        }
         opened
+    }
+
+    fn thinking(&self, iteration: i32) {
+        self.emitter.activity(json!({"phase": "thinking", "iteration": iteration}));
     }
 
     /// What was said and done, with a result for every call, once all that is on its way into the store is there.
@@ -146,7 +156,9 @@ impl<'a> Steps<'a> {
         for iteration in 1..=last {
             self.budget.check()?;
             self.spoken.iterations = iteration;
-            self.emitter.activity(json!({"phase": "thinking", "iteration": iteration}));
+            if self.opening.is_none() {
+                self.thinking(iteration);
+            }
             if iteration == last * 3 / 4 && iteration > 1 && iteration < last {
                 self.note(include_str!("../../prompts/wrap_up.md"));
             }

@@ -2,9 +2,11 @@
 
 use super::Sessions;
 use crate::caller::{Access, Caller};
+use chrono::{DateTime, Utc};
 use goclaw_ports::{
     Error, Result,
     events::Event,
+    locks::Held,
     message,
     roles::Role,
     sessions::{Session, SessionDelta},
@@ -12,12 +14,14 @@ use goclaw_ports::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The longest title, in characters.
 const MAX_LABEL: usize = 500;
 /// The longest name of a model, in bytes.
 const MAX_MODEL: usize = 200;
+/// How long runs of other gateways may take to end.
+const STOPPING: Duration = Duration::from_secs(10);
 /// How much a change of the metadata may hold, in bytes of keys and values.
 const MAX_METADATA: usize = 16 * 1024;
 
@@ -100,31 +104,49 @@ impl Sessions {
     pub async fn delete(&self, caller: &Caller, key: &str) -> Result<()> {
         caller.require(Role::Operator, Access::Write, "sessions.delete")?;
         let Some(session) = self.changeable(caller, key).await? else { return Ok(()) };
-        self.runs.stop_session(caller.tenant, key).await;
+        let now = self.clock.now();
+        let _quiet = self.quieted(caller, key).await;
         self.registry.forget(caller.tenant, &session.provider, key).await;
         if self.store.delete(caller.tenant, key).await? {
             // What cannot be removed now is found later, because its conversation is gone.
-            if let Err(error) = self.files.media.remove_session(caller.tenant, key).await {
-                tracing::warn!(%error, session = key, "files of a deleted session could not be removed");
-            }
+            self.remove_files(caller, key, now).await;
             self.audit.record(caller, "session.deleted", "session", key, None).await;
         }
         Ok(())
     }
 
-    /// Removes a session's messages and summary; its runs are stopped first. Title, tokens and metadata stay.
+    /// Removes a session's messages and summary, with the files that came with them; its runs are stopped first. Title, tokens and
+    /// metadata stay.
     ///
     /// # Errors
     /// As [`Sessions::delete`].
     pub async fn reset(&self, caller: &Caller, key: &str) -> Result<()> {
         caller.require(Role::Operator, Access::Write, "sessions.reset")?;
         let Some(session) = self.changeable(caller, key).await? else { return Ok(()) };
-        self.runs.stop_session(caller.tenant, key).await;
+        let now = self.clock.now();
+        let _quiet = self.quieted(caller, key).await;
         self.registry.forget(caller.tenant, &session.provider, key).await;
         if self.store.reset(caller.tenant, key, self.clock.now()).await? {
+            // What comes from here on belongs to messages that stay. What cannot be removed now goes with the session.
+            self.remove_files(caller, key, now).await;
             self.audit.record(caller, "session.reset", "session", key, None).await;
         }
         Ok(())
+    }
+
+    /// Stops the session's runs, here and at other gateways. Until the answer is dropped, no other gateway has a new one.
+    async fn quieted(&self, caller: &Caller, key: &str) -> Option<Held> {
+        if let Err(error) = self.elsewhere.stop(caller.tenant, key, "", None).await {
+            tracing::warn!(%error, session = key, "runs of other gateways could not be stopped");
+        }
+        self.runs.stop_session(caller.tenant, key).await;
+        tokio::time::timeout(STOPPING, self.locks.take_turn(caller.tenant, key)).await.ok()?.ok()
+    }
+
+    async fn remove_files(&self, caller: &Caller, key: &str, then: DateTime<Utc>) {
+        if let Err(error) = self.files.media.remove_session(caller.tenant, key, then).await {
+            tracing::warn!(%error, session = key, "files of a session could not be removed");
+        }
     }
 
     /// The session that the caller wants to change, if it is there.

@@ -200,6 +200,7 @@ mod tests {
                 queue: Default::default(),
                 sockets: Default::default(),
                 quota: Default::default(),
+                media_quota_mb: 0,
             },
             agents: AgentDefaults {
                 workspace: "/workspace".into(),

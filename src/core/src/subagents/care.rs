@@ -1,13 +1,17 @@
 //! Looking after tasks while nobody does: holding on to those of this process, taking over those of processes that died, and
 //! putting away those that are long done.
 
-use super::{NO_TEXT, Subagents, announce, conversation_of, end_of, lock};
-use crate::runs::{engine::ENDED, sanitise};
+use super::{Kept, NO_TEXT, Subagents, announce, conversation_of, end_of, lock};
+use crate::{
+    media,
+    runs::{engine::ENDED, sanitise},
+};
 use chrono::TimeDelta;
 use goclaw_ports::{
     Result, SubagentTaskId, TenantId, message,
     sessions::{MessageRole, Session},
     subagents::{SubagentTask, TaskEnd, TaskLease, TaskStatus},
+    tools::MediaResult,
 };
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::MissedTickBehavior;
@@ -105,10 +109,11 @@ impl Subagents {
             tracing::warn!(%error, task = %task.id, "what came of a task could not be read");
             None
         });
-        let Some((session, status, text)) = result else {
+        let Some((session, status, text, media)) = result else {
             return end_of(TaskStatus::Failed, message::run_interrupted().to_string(), task, now, ARCHIVE);
         };
         TaskEnd {
+            metadata: Kept { media, ..Kept::of(task) }.metadata(),
             model: session.model,
             provider: session.provider,
             input_tokens: session.input_tokens,
@@ -117,15 +122,15 @@ impl Subagents {
         }
     }
 
-    /// The result that stands at the end of a task's conversation, if its run came to one.
-    async fn result_in(&self, tenant: TenantId, key: &str) -> Result<Option<(Session, TaskStatus, String)>> {
+    /// The result that stands at the end of a task's conversation, with its files, if its run came to one.
+    async fn result_in(&self, tenant: TenantId, key: &str) -> Result<Option<(Session, TaskStatus, String, Vec<MediaResult>)>> {
         let Some(session) = self.engine.sessions.find(tenant, key).await? else { return Ok(None) };
         let Some(ended) = session.metadata.get(ENDED) else { return Ok(None) };
         let status = if ended == "exhausted" { TaskStatus::Failed } else { TaskStatus::Completed };
         let Some(last) = self.engine.sessions.messages(tenant, key, Some(1)).await?.pop() else { return Ok(None) };
         let text = if sanitise::is_silent(&last.content) { String::new() } else { sanitise::delivered(&last.content) };
         let text = if text.trim().is_empty() { NO_TEXT.into() } else { text };
-        Ok((last.role == MessageRole::Assistant).then_some((session, status, text)))
+        Ok((last.role == MessageRole::Assistant).then(|| (session, status, text, media::named_by(&last.media_refs))))
     }
 
     async fn archive(&self) -> Result<()> {

@@ -7,7 +7,7 @@ use goclaw_ports::{
     AgentId, Result, TenantId, TraceId,
     events::{Event, EventBus},
     message,
-    traces::{LEASE, LostRun},
+    traces::{LEASE, LostRun, Trace, TraceFilter, TraceStatus},
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often leases are renewed, and those of others looked at.
 const ROUND: Duration = Duration::from_secs(10);
+/// How many of a tenant's runs are looked at where one is sought, the newest.
+const LOOKED_AT: i64 = 1_000;
 
 /// The runs that this process vouches for, and what stops each.
 #[derive(Default)]
@@ -79,6 +81,26 @@ impl Tracer {
         let running = self.store.running_of_agent(tenant, agent).await?;
         let own = self.leases.open();
         Ok(running.iter().any(|trace| !own.contains_key(trace)))
+    }
+
+    /// The runs that other processes vouch for, each with its conversation and its id: of a conversation, one by its id, or one by its
+    /// id in a conversation; those of this user, if one is named.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn elsewhere(&self, tenant: TenantId, session_key: &str, run_id: &str, user: Option<&str>) -> Result<Vec<(String, String)>> {
+        let filter = TraceFilter {
+            session_key: (!session_key.is_empty()).then(|| session_key.to_owned()),
+            user_id: user.map(str::to_owned),
+            status: Some(TraceStatus::Running),
+            limit: LOOKED_AT,
+            ..TraceFilter::default()
+        };
+        let (running, _) = self.store.list(tenant, &filter).await?;
+        let own = self.leases.open();
+        let wanted = |trace: &Trace| if run_id.is_empty() { !trace.run_id.is_empty() } else { trace.run_id == run_id };
+        let others = running.into_iter().filter(|trace| !own.contains_key(&trace.id) && wanted(trace));
+        Ok(others.map(|trace| (trace.session_key, trace.run_id)).collect())
     }
 
     /// Marks runs as failed that lost their process, and tells of them; with `all`, every run that there is: nobody else can be at

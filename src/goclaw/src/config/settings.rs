@@ -74,6 +74,7 @@ impl Config {
                 connect: millis(gateway.ws_connect_timeout_ms).unwrap_or(SocketTimes::default().connect),
             },
             quota: gateway.quota.as_ref().map(quota).unwrap_or_default(),
+            media_quota_mb: or(gateway.media_quota_mb.map(|size| size.get()), 0),
         }
     }
 

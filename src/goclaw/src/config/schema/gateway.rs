@@ -76,6 +76,8 @@ pub struct Gateway {
     pub inbound_debounce_ms: Option<Int<-1, 600_000>>,
     /// How much is answered.
     pub quota: Option<Quota>,
+    /// How much of what comes with messages a tenant keeps, in MB; 0 or absent for no limit.
+    pub media_quota_mb: Option<Int<0, 100_000_000>>,
     /// Whether each part of an answer is sent to channels when it is ready; false if absent.
     pub block_reply: Option<bool>,
     /// Whether channels show which tool an agent uses; true if absent.
