@@ -1,9 +1,9 @@
 //! A tenant that has one of everything, and the places of the API where names of such things can stand.
 
 use crate::{Http, Server, WsClient, eventually, fixtures::at};
+use chrono::TimeDelta;
 use goclaw_ports::{
     AgentId, SubagentTaskId, TenantId,
-    clock::{Clock, SystemClock},
     roles::Role,
     subagents::{SubagentTask, TaskCaps, TaskKind, TaskLease, TaskOrigin, TaskStatus},
 };

@@ -83,7 +83,7 @@ impl WsClient {
             if let Some(frame) = self.responses.remove(id) {
                 return frame;
             }
-            assert!(self.read().await, "the connection ended before the answer to {id:?}");
+            assert!(self.read().await, "the connection ended ({:?}) before the answer to {id:?}", self.closed);
         }
     }
 

@@ -103,15 +103,17 @@ impl Tracer {
         let mut root = self.span(tenant, id, "agent", trace.tags.first().unwrap_or(&trace.name));
         root.agent_id = trace.agent_id;
         let export = self.exporter.clone().map(|exporter| Export { exporter, trace: trace.clone(), spans: vec![] });
-        let (store, leases) = (self.store.clone(), self.leases.clone());
+        let (store, leases, noted) = (self.store.clone(), self.leases.clone(), CancellationToken::new());
+        let told = noted.clone().drop_guard();
         let begun = self.writing.spawn(async move {
             let stored = store.insert(tenant, &trace).await;
             if let Err(error) = &stored {
                 tracing::warn!(%error, "the trace could not be stored; the run goes on without");
             }
+            drop(told);
             stored.ok().map(|()| leases.take(id, stop))
         });
-        let mut run = RunTrace { tracer: self.clone(), whose: (tenant, user), trace: id, root, open: vec![], left: HashMap::new(), export, begun };
+        let mut run = RunTrace { tracer: self.clone(), whose: (tenant, user), trace: id, root, open: vec![], left: HashMap::new(), export, noted, begun };
         run.tell(run.root.clone());
         run
     }
@@ -231,6 +233,8 @@ pub struct RunTrace {
     /// Spans that did not fit into the queue, as they are now; they are handed over at the end.
     left: HashMap<SpanId, Span>,
     export: Option<Export>,
+    /// Ends when the trace is stored, or could not be.
+    noted: CancellationToken,
     /// The lease of the run, once its trace is stored; `None` if that failed.
     begun: JoinHandle<Option<Lease>>,
 }
@@ -269,6 +273,11 @@ impl Export {
 }
 
 impl RunTrace {
+    /// Waits until the trace is stored. If that fails, the run goes on without.
+    pub fn noted(&self) -> impl Future<Output = ()> + use<> {
+        self.noted.clone().cancelled_owned()
+    }
+
     /// A step of the run that begins now, below the run itself.
     #[must_use]
     pub fn span(&self, span_type: &str, name: &str) -> Span {

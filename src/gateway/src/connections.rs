@@ -61,7 +61,12 @@ struct Standing {
 impl Connections {
     /// Notes a connection that has come, for its requests to find in `extensions`.
     pub(crate) fn opened(&self, io: &dyn Any, extensions: &mut Extensions) {
-        let socket = io.downcast_ref::<Accepted>().map(|accepted| accepted.as_fd().try_clone_to_owned());
+        let accepted = io.downcast_ref::<Accepted>();
+        // The last piece of a stream must not wait until the client has confirmed the one before, which takes up to 40 ms.
+        if let Some(Err(error)) = accepted.map(|accepted| accepted.set_nodelay(true)) {
+            tracing::debug!(%error, "small pieces may be held back on a connection");
+        }
+        let socket = accepted.map(|accepted| accepted.as_fd().try_clone_to_owned());
         // Without a descriptor left there are other worries than slow clients.
         let Some(Ok(socket)) = socket else { return };
         let connection = Arc::new(Connection(Mutex::new(Standing { socket: Some(socket.into()), waits: None })));

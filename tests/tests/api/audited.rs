@@ -7,13 +7,14 @@
 use crate::isolation_calls::{Call, rest, rpc};
 use goclaw_ports::roles::Scope;
 use goclaw_tests::{
-    Http, Setup, WsClient, eventually,
+    Http, Setup, WsClient,
     fixtures::{add_api_key, add_tenant},
     one_of_each::{self, Names},
     server::{GATEWAY_TOKEN, free_port},
 };
 use serde_json::{Value, json};
-use std::{cmp::Reverse, collections::HashSet};
+use std::{cmp::Reverse, collections::HashSet, time::Duration};
+use tokio::time::interval;
 
 /// How often a call is tried, each time with other names, before it is tried with names of nothing, as what makes things wants them.
 const TURNS: usize = 4;
@@ -28,12 +29,20 @@ const READING: [&str; 14] =
 /// Methods that only read, whatever they are called.
 const READERS: [&str; 3] = ["agent", "agent.wait", "health"];
 
-/// Changes that do not succeed here, and the test that shows what they leave.
+/// What only reads, and is told of all the same: it gives away all that an agent has.
+const TOLD: &str = "agents_export";
+
+/// Calls that change nothing here, or do not succeed, and what shows their line: a test, or a call whose line is written in the same place.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("agents_resummon", "agents_regenerate"),
+    ("agents.links.create", "links::changes_are_told_to_the_tenants_admins_and_in_the_audit_log"),
+    ("device.pair.request", "pairing::the_audit_log_tells_who_came_and_who_was_let_in"),
+    ("device.pair.deny", "pairing::the_audit_log_tells_who_came_and_who_was_let_in"),
+    ("tenants.users.remove", "tenants::what_owners_do_over_rpc_is_written_down"),
+    ("tts.enable", "tts.disable"),
+    ("tts.setProvider", "tts.disable"),
     ("oauth_callback", "oauth::a_sign_in_ends_with_the_address_that_the_browser_was_sent_to"),
     ("oauth_openai_callback", "oauth::a_sign_in_ends_with_the_address_that_the_browser_was_sent_to"),
-    ("oauth_logout", "oauth::signing_out_forgets_everything"),
-    ("oauth_openai_logout", "oauth::signing_out_forgets_everything"),
 ];
 
 /// Whether the call is one that changes nothing of which the audit log tells.
@@ -55,6 +64,16 @@ fn able(call: Call) -> Call {
                 "{gateway: {rate_limit_rpm: 0}, tools: {rate_limit_per_hour: 0}, agents: {defaults: {provider: 'openai', model: 'stub', onboarding: false}}}";
             Call::Rpc { method, params: json!({"raw": raw}) }
         }
+        Call::Rpc { method: method @ "tenants.create", .. } => Call::Rpc { method, params: json!({"name": "New", "slug": "made-over-rpc"}) },
+        Call::Rest { id, method, path, body: Some(body) } => {
+            let body = match id {
+                "agents_create" => json!({"agent_key": "made-here", "provider": "openai", "model": "stub"}),
+                "agents_instances_metadata_update" => json!({"metadata": {"note": "x"}}),
+                "tenants_users_add" => json!({"user_id": "mai-of-a", "role": "member"}),
+                _ => body,
+            };
+            Call::Rest { id, method, path, body: Some(body) }
+        }
         other => other,
     }
 }
@@ -67,10 +86,11 @@ fn name_of(call: &Call) -> String {
 }
 
 /// When a call is made: what takes something away comes after what needs it, what is inside of others before these, agents last.
-fn order(call: &Call) -> (bool, bool, Reverse<usize>) {
+fn order(call: &Call) -> (usize, bool, Reverse<usize>) {
     let name = name_of(call);
     let deletes = matches!(call, Call::Rest { method, .. } if method == "DELETE");
-    let takes = deletes || ["delete", "revoke", "remove", "deny", "reset"].iter().any(|word| name.contains(word));
+    let takes = usize::from(["revoke", "deny", "reset"].iter().any(|word| name.contains(word)))
+        + 2 * usize::from(deletes || ["delete", "remove"].iter().any(|word| name.contains(word)));
     let depth = match call {
         Call::Rest { path, .. } | Call::Form { path, .. } => path.split('?').next().unwrap_or(path).matches('/').count(),
         Call::Rpc { method, .. } => method.matches('.').count(),
@@ -157,10 +177,18 @@ on_both_editions! {
             let mut lines = sweep.lines().await;
             if done && changes && !known && lines.is_empty() {
                 // What is only noted is written a moment later.
-                lines = eventually(&name, async || Some(sweep.lines().await).filter(|lines| !lines.is_empty())).await;
+                let mut ticks = interval(Duration::from_millis(50));
+                for _ in 0..40 {
+                    ticks.tick().await;
+                    lines = sweep.lines().await;
+                    if !lines.is_empty() {
+                        break;
+                    }
+                }
             }
             let told: Vec<&str> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
             match (done, changes) {
+                (true, true) if known && told.is_empty() => {}
                 (true, true) if known => wrong.push(format!("{name} succeeds: it needs no entry in ELSEWHERE")),
                 (true, true) if told.len() != 1 => wrong.push(format!("{name} leaves {told:?}")),
                 (true, true) => {
@@ -171,7 +199,7 @@ on_both_editions! {
                     }
                 }
                 (false, true) if !known => wrong.push(format!("{name} does not succeed; name in ELSEWHERE the test that shows its line\n  {}", refusals.join("\n  "))),
-                _ if !told.is_empty() => wrong.push(format!("{name} changes nothing (done: {done}) and leaves {told:?}")),
+                _ if !told.is_empty() && name != TOLD => wrong.push(format!("{name} changes nothing (done: {done}) and leaves {told:?}")),
                 _ => {}
             }
         }

@@ -1,43 +1,12 @@
 //! The model is asked while a new conversation is on its way into the store, and its answer waits until that is there.
 
-use crate::common::{question, streamed, with_fox};
+use crate::{
+    behind::Database,
+    common::{question, streamed, with_fox},
+};
 use futures_util::FutureExt;
-use goclaw_tests::{Answer, Edition, Server, eventually, sse::joined_text};
+use goclaw_tests::{Answer, eventually, sse::joined_text};
 use serde_json::json;
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
-
-/// A client of the server's database.
-enum Database {
-    Lite(rusqlite::Connection),
-    Standard(Client, JoinHandle<Result<(), tokio_postgres::Error>>),
-}
-
-impl Database {
-    async fn of(server: &Server, edition: Edition) -> Self {
-        match edition {
-            Edition::Lite => Self::Lite(rusqlite::Connection::open(server.database_file()).unwrap()),
-            Edition::Standard => {
-                let (client, connection) = tokio_postgres::connect(&server.environment()["GOCLAW_POSTGRES_DSN"], NoTls).await.unwrap();
-                Self::Standard(client, tokio::spawn(connection))
-            }
-        }
-    }
-
-    async fn run(&self, lite: &str, standard: &str) {
-        match self {
-            Self::Lite(connection) => connection.execute_batch(lite).unwrap(),
-            Self::Standard(client, _) => client.batch_execute(standard).await.unwrap(),
-        }
-    }
-
-    async fn close(self) {
-        if let Self::Standard(client, driving) = self {
-            drop(client);
-            driving.await.unwrap().unwrap();
-        }
-    }
-}
 
 on_both_editions! {
     async fn nothing_of_an_answer_is_passed_on_before_its_question_is_stored(edition) {
@@ -67,7 +36,7 @@ on_both_editions! {
         assert_eq!(refused.status, 500, "{refused:?}");
         assert!(!String::from_utf8_lossy(&refused.body).contains("Refuse"), "internals are not told");
         server.owner().post("/v1/chat/completions", &question("fox", "Answer me.")).await.expect(200);
-        let sessions = server.owner_socket().await.call("sessions.list", &json!({})).await;
+        let sessions = server.owner_socket().await.call("sessions.list", &json!({})).await.unwrap();
         assert_eq!(sessions["sessions"].as_array().map(Vec::len), Some(1), "{sessions}");
         database.close().await;
     }

@@ -2,10 +2,7 @@
 
 use crate::common::{assert_paired, create_agent_with, fox_session, history, lines, message, with_fox};
 use chrono::TimeDelta;
-use goclaw_ports::{
-    clock::{Clock, SystemClock},
-    subagents::TaskLease,
-};
+use goclaw_ports::subagents::TaskLease;
 use goclaw_tests::{Answer, Edition, Reply, Server, WsClient, eventually, fake_llm::Gate, server::GATEWAY_TOKEN};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -26,7 +23,7 @@ async fn said_last(server: &Server, session: &str, line: &str) -> Vec<String> {
 async fn assert_settled(server: &mut Server, session: &str, said: &[String]) {
     let asked = server.llm.questions().len();
     server.crash().await;
-    let (stores, now) = (server.stores().await, SystemClock.now());
+    let stores = server.stores().await;
     let owed = stores.inbound.all_tenants_adopt(TimeDelta::days(1), TaskLease { owner: Uuid::nil(), lasts: TimeDelta::zero() }, 9).await.unwrap();
     stores.database.close().await;
     drop(stores);

@@ -41,6 +41,7 @@ mod agents_rpc;
 mod api_keys;
 mod archives;
 mod audited;
+mod behind;
 mod budgets;
 mod chat;
 mod chat_inject;

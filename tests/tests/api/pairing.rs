@@ -416,6 +416,8 @@ on_both_editions! {
         admin.call("device.pair.approve", &json!({"code": browser.code})).await.unwrap();
         server.connected(&json!({"sender_id": browser.secret})).await.close().await;
         admin.call("device.pair.revoke", &json!({"senderId": browser.alias(), "channel": "browser"})).await.unwrap();
+        let code = admin.call("device.pair.request", &json!({"senderId": "stranger", "channel": "telegram"})).await.unwrap()["code"].clone();
+        admin.call("device.pair.deny", &json!({"code": code})).await.unwrap();
         for attempt in 0..20 {
             server.anonymous().token(&format!("wrong-{attempt}")).user("mallory").get("/v1/agents").await.expect_error(401);
         }
@@ -430,7 +432,9 @@ on_both_editions! {
             (found[0].actor_id.clone(), found[0].entity_type.clone(), found[0].entity_id.clone())
         };
         let alias = browser.alias();
-        assert_eq!(one("pairing.requested"), ("system".into(), "pairing".into(), alias.clone()));
+        let requested: Vec<_> = of("pairing.requested").iter().map(|entry| entry.entity_id.clone()).collect();
+        assert!(requested.len() == 2 && requested.contains(&alias) && requested.contains(&"stranger".to_owned()), "{requested:?}");
+        assert_eq!(one("pairing.denied").1, "pairing");
         assert_eq!(one("pairing.approved"), ("system".into(), "pairing".into(), browser.code.clone()));
         assert_eq!(one("pairing.revoked"), ("system".into(), "pairing".into(), alias.clone()));
         let logins: Vec<_> = of("auth.login").iter().map(|entry| (entry.actor_id.as_str(), entry.entity_id.as_str())).collect();

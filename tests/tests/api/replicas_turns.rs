@@ -1,7 +1,8 @@
 //! Messages of one conversation that come to two gateways at once: one run follows the other.
 
 use crate::common::{create_agent, create_agent_with, fox_session, history, lines, message};
-use goclaw_tests::{Answer, Edition, Server, WsClient, eventually, fake_llm::Gate};
+use goclaw_ports::{TenantId, roles::Scope};
+use goclaw_tests::{Answer, Edition, Server, Setup, WsClient, eventually, fake_llm::Gate, fixtures::add_api_key};
 use serde_json::{Value, json};
 
 async fn pair() -> (Server, Server) {
@@ -73,12 +74,18 @@ async fn a_message_that_waits_for_another_gateway_can_be_stopped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_is_seen_and_stopped_at_the_other_gateway_by_its_user_and_admins_alone() {
-    let one = Server::start(Edition::Standard).await;
+    let mut setup = Setup::new(Edition::Standard).await;
+    let stores = setup.stores().await;
+    // With the gateway's token everybody would be an admin, and with a key of somebody's that one.
+    let key = add_api_key(&stores, Some(TenantId::MASTER), &[Scope::Write], "").await;
+    drop(stores);
+    let one = setup.start().await;
     let two = one.twin().await;
     create_agent_with(&one.owner(), "fox", json!({"is_default": true})).await;
     one.llm.always(Answer::hang());
-    let (mut here, mut there, mut stranger, mut boss) =
-        (one.socket_as("mai").await, two.socket_as("mai").await, two.socket_as("lan").await, two.owner_socket().await);
+    let operator = |user: &str| json!({"token": key, "user_id": user});
+    let (mut here, mut there) = (one.connected(&operator("mai")).await, two.connected(&operator("mai")).await);
+    let (mut stranger, mut boss) = (two.connected(&operator("lan")).await, two.owner_socket().await);
     for n in 1..=3 {
         let session = fox_session(&n.to_string());
         let id = here.send("chat.send", &message(&session, "hello")).await;

@@ -286,8 +286,8 @@ on_both_databases! {
         db.stores.traces.all_tenants_renew_leases(&[young.id], LEASE * 3).await.unwrap();
         assert!(db.stores.traces.all_tenants_fail_running(Some(TimeDelta::zero()), at(60), "interrupted").await.unwrap().is_empty(), "their leases hold");
         let (one, two) = tokio::join!(
-            db.stores.traces.all_tenants_fail_running(Some(LEASE), at(60), "interrupted"),
-            db.stores.traces.all_tenants_fail_running(Some(LEASE), at(60), "interrupted"),
+            db.stores.traces.all_tenants_fail_running(Some(LEASE * 2), at(60), "interrupted"),
+            db.stores.traces.all_tenants_fail_running(Some(LEASE * 2), at(60), "interrupted"),
         );
         let lost = [one.unwrap(), two.unwrap()].concat();
         assert_eq!(lost.iter().map(|run| run.tenant).collect::<std::collections::BTreeSet<_>>(), [a, b].into());

@@ -135,7 +135,7 @@ async fn what_a_crash_left_running_fails_and_old_traces_go() {
     stores.traces.put_spans(one, &[span(&early, "agent", 0, 0.0)]).await.unwrap();
     stores.traces.insert(other, &late).await.unwrap();
     stores.traces.all_tenants_renew_leases(&[late.id], LEASE * 3).await.unwrap();
-    assert_eq!(stores.traces.all_tenants_fail_running(Some(LEASE), at(60), "gone").await.unwrap().len(), 1);
+    assert_eq!(stores.traces.all_tenants_fail_running(Some(LEASE * 2), at(60), "gone").await.unwrap().len(), 1);
     let (failed, spans) = stores.traces.find(one, early.id).await.unwrap().unwrap();
     assert_eq!((failed.status, failed.error.as_str(), failed.duration_ms), (TraceStatus::Error, "gone", Some(60_000)));
     assert_eq!((spans[0].status, spans[0].end_time), (TraceStatus::Error, Some(at(60))));

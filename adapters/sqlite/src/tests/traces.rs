@@ -156,7 +156,7 @@ async fn runs_of_a_crashed_process_are_marked_and_old_ones_pruned() {
     let step = Span { status: TraceStatus::Running, end_time: None, duration_ms: None, ..span(old.id, "llm_call", 2) };
     traces.put_spans(MASTER, &[step]).await.unwrap();
     traces.all_tenants_renew_leases(&[new.id], LEASE * 3).await.unwrap();
-    assert_eq!(traces.all_tenants_fail_running(Some(LEASE), at(11), "crashed").await.unwrap().len(), 1);
+    assert_eq!(traces.all_tenants_fail_running(Some(LEASE * 2), at(11), "crashed").await.unwrap().len(), 1);
     let (failed, spans) = traces.find(MASTER, old.id).await.unwrap().unwrap();
     assert_eq!((failed.status, failed.error.as_str(), failed.end_time, failed.duration_ms), (TraceStatus::Error, "crashed", Some(at(11)), Some(10_000)));
     assert_eq!((spans[0].status, spans[0].error.as_str(), spans[0].duration_ms), (TraceStatus::Error, "crashed", Some(9_000)));

@@ -270,9 +270,16 @@ impl Engine {
         trace.channel.clone_from(&request.origin.channel);
         trace.input_preview.clone_from(&request.message);
         // What it takes to begin is given back before the wait for the model, which may be long.
-        let prepared = Box::pin(self.prepare(request, run.id, emitter)).await;
-        // The user's message goes first into the store: the model waits for it, and not for the trace.
-        let mut trace = self.tracer.begin(tenant, trace, run.cancel.clone());
+        let fresh = request.fresh;
+        let preparing = Box::pin(self.prepare(request, run.id, emitter));
+        let begin = || self.tracer.begin(tenant, trace, run.cancel.clone());
+        let (prepared, mut trace) = if fresh {
+            // The model waits for neither, and the conversation goes into the store before the trace.
+            (preparing.await, begin())
+        } else {
+            let trace = begin();
+            (tokio::join!(preparing, trace.noted()).0, trace)
+        };
         let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -287,7 +294,9 @@ impl Engine {
         run.open_inbox();
         after.untitled = Untitled::of(&prepared);
         let messages = std::mem::take(&mut prepared.messages);
-        let opening = prepared.opening.take();
+        let (opening, noted) = (prepared.opening.take(), trace.noted());
+        let opening = opening.map(|opening| async move { tokio::join!(opening, noted).0.map_err(Error::internal).flatten() });
+        let opening = opening.map(|opening| self.runtime.spawn(opening));
         let mut steps = Steps::new(self, &prepared, messages, opening, run, emitter);
         let ended = tokio::select! {
             biased;

@@ -2,6 +2,7 @@
 
 use super::*;
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use goclaw_ports::{
     AgentId, Error,
     clock::{SystemClock, SystemIds},

@@ -46,7 +46,7 @@ impl Config {
             speech: self.speech_settings(),
             pricing,
             trace_days: limit(self.file.telemetry.trace_days, 7).unwrap_or(0),
-            trace_preview: if self.environment.get("GOCLAW_TRACE_VERBOSE").is_some() { VERBOSE_PREVIEW } else { PREVIEW },
+            trace_preview: if self.environment.flag("GOCLAW_TRACE_VERBOSE") { VERBOSE_PREVIEW } else { PREVIEW },
             lanes: self.lanes(),
             edition: edition::describe(self.edition, self.file.edition.as_ref()),
         }

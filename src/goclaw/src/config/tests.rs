@@ -143,7 +143,9 @@ fn every_key_in_the_environment_makes_its_provider() {
 
 #[test]
 fn traces_keep_more_where_the_operator_wants_to_see_more() {
-    for (variables, bytes) in [([("GOCLAW_TRACE_VERBOSE", "")], 40_000), ([("GOCLAW_TRACE_VERBOSE", "yes")], 200_000)] {
+    for (variables, bytes) in
+        [([("GOCLAW_TRACE_VERBOSE", "")], 40_000), ([("GOCLAW_TRACE_VERBOSE", "false")], 40_000), ([("GOCLAW_TRACE_VERBOSE", "yes")], 200_000)]
+    {
         assert_eq!(Home::with("").load(variables).settings().trace_preview, bytes);
     }
 }
