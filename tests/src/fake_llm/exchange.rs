@@ -21,12 +21,13 @@ pub(super) async fn serve(socket: TcpStream, shared: Arc<Shared>) {
     let (read, mut write) = socket.into_split();
     let mut read = BufReader::new(read);
     while let Ok(Some(request)) = read_request(&mut read).await {
-        shared.requests.send_modify(|requests| requests.push(request.clone()));
         let answer = match shared.answer_at(&request) {
             Some(answer) => answer,
             None if request.method == "GET" => models_answer(&shared, &request),
             None => echoed(shared.take_answer(&request), &request),
         };
+        // Whoever has waited for this question scripts what comes after it.
+        shared.requests.send_modify(|requests| requests.push(request.clone()));
         let counted = Open::new(&shared.open);
         match respond(&mut read, &mut write, &request, &answer).await {
             Ok(true) => {}
