@@ -59,7 +59,7 @@ impl Elsewhere {
         if self.alone {
             return;
         }
-        let mut events = self.bus.subscribe();
+        let mut events = self.bus.subscribe_to_others();
         runtime.spawn(async move {
             loop {
                 match events.next().await {
