@@ -21,6 +21,7 @@ mod schema;
 mod splits;
 mod sse;
 mod text;
+mod tools;
 mod transport;
 
 pub use factory::{LlmOptions, factory};

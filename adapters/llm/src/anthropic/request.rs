@@ -1,7 +1,10 @@
 //! Questions in Anthropic's dialect.
 
 use super::cache_control;
-use crate::schema::{SchemaProfile, clean};
+use crate::{
+    schema::{SchemaProfile, clean},
+    tools::TOOLS,
+};
 use goclaw_ports::{
     llm::{ChatRequest, ToolDefinition},
     media::ImagePart,
@@ -52,7 +55,7 @@ pub(super) fn think_adaptively(body: &mut Value, level: &str) {
     body["output_config"] = json!({"effort": effort});
 }
 
-/// The body of a call.
+/// The body of a call, with a place for its tools if there are any.
 pub(super) fn body(request: &ChatRequest, model: &str, adaptive: bool) -> Value {
     let mut max_tokens = if request.max_tokens == 0 { DEFAULT_MAX_TOKENS } else { request.max_tokens };
     let budget = budget(request.reasoning_effort.as_deref());
@@ -73,10 +76,8 @@ pub(super) fn body(request: &ChatRequest, model: &str, adaptive: bool) -> Value 
         body.insert("system".to_owned(), system.into());
     }
     body.insert("messages".to_owned(), messages(&request.messages).into());
-    let mut tools: Vec<Value> = request.tools.iter().map(tool).collect();
-    if let Some(last) = tools.last_mut() {
-        last["cache_control"] = cache_control();
-        body.insert("tools".to_owned(), tools.into());
+    if !request.tools.is_empty() {
+        body.insert(TOOLS.to_owned(), Value::Null);
     }
     if request.stream {
         body.insert("stream".to_owned(), true.into());
@@ -96,6 +97,15 @@ pub(super) fn body(request: &ChatRequest, model: &str, adaptive: bool) -> Value 
         think_adaptively(&mut body, request.reasoning_effort.as_deref().unwrap_or_default());
     }
     body
+}
+
+/// The tools of a body.
+pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<Value> {
+    let mut tools: Vec<Value> = tools.iter().map(tool).collect();
+    if let Some(last) = tools.last_mut() {
+        last["cache_control"] = cache_control();
+    }
+    tools
 }
 
 fn tool(tool: &ToolDefinition) -> Value {
