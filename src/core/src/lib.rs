@@ -423,6 +423,7 @@ impl Core {
             tools.push(Arc::new(DelegateTool::new(subagents.clone())));
             let toolbox = ToolBox::new(tools, builtin_tools, agents.clone(), files.clone(), settings.clone(), rate.clone(), clock.clone());
             let engine = Engine {
+                directories: Arc::default(),
                 titles: Arc::new(tokio::sync::Semaphore::new(runs::title::AT_ONCE)),
                 compactions: Default::default(),
                 sessions: stores.sessions.clone(),

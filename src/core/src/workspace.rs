@@ -2,9 +2,13 @@
 
 use crate::settings::Settings;
 use goclaw_ports::{Error, Result, TenantId, agents::Agent};
+use moka::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::path::{Component, Path, PathBuf};
+use std::{
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
 use tokio::task::spawn_blocking;
 
 /// Makes a directory if it is not there, and answers with its path without links.
@@ -18,6 +22,32 @@ pub(crate) async fn made(directory: &Path) -> Result<PathBuf> {
         directory.canonicalize()
     });
     made.await.map_err(Error::internal)?.map_err(Error::internal)
+}
+
+/// Directories that were there a moment ago.
+pub(crate) struct Directories(Cache<PathBuf, PathBuf>);
+
+impl Default for Directories {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(60)).build())
+    }
+}
+
+impl Directories {
+    /// The path without links of a directory that was [made](Self::make) in the last minute. It may be gone since.
+    pub fn known(&self, directory: &Path) -> Option<PathBuf> {
+        self.0.get(directory)
+    }
+
+    /// Makes a directory if it is not there, and answers with its path without links.
+    ///
+    /// # Errors
+    /// `Internal` if the disk refuses.
+    pub async fn make(&self, directory: &Path) -> Result<PathBuf> {
+        let made = made(directory).await?;
+        self.0.insert(directory.to_owned(), made.clone());
+        Ok(made)
+    }
 }
 
 /// The directory of an agent. Tenants other than master have a directory of their own, whatever their agents say.

@@ -29,7 +29,7 @@ use crate::{
     settings::{InjectionAction, Settings, TenantSettings},
     toolbox::{Offer, ToolBox, tool_agent},
     traces::{Tracer, new_trace},
-    workspace,
+    workspace::{self, Directories},
 };
 use goclaw_ports::{
     Error, ErrorKind, InboundId, Result, SessionId, TenantId, TraceId,
@@ -65,6 +65,7 @@ pub(crate) struct Engine {
     pub routes: Arc<Routes>,
     pub tools: Arc<ToolBox>,
     pub media: Arc<MediaShelf>,
+    pub directories: Arc<Directories>,
     pub files: Arc<ContextFiles>,
     pub links: Arc<KnownLinks>,
     pub tracer: Tracer,
@@ -449,10 +450,15 @@ impl Engine {
         let begun = async move { sessions.begin_turn(tenant, &new, said.as_slice(), waited, LOOK_BACK, now).await };
         let (Known { label, summary, past }, opening, resolved) = if request.fresh {
             // Nothing can have been said before, so the model need not wait for the store; what it says does.
-            let opening = self.runtime.spawn(async move { begun.await.map(drop) });
-            (Known::default(), Some(opening), workspace::made(&directory).await?)
+            let resolved = match self.directories.known(&directory) {
+                Some(known) => known,
+                None => self.directories.make(&directory).await?,
+            };
+            let (directories, directory) = (self.directories.clone(), directory.clone());
+            let opening = self.runtime.spawn(async move { tokio::try_join!(begun, directories.make(&directory)).map(drop) });
+            (Known::default(), Some(opening), resolved)
         } else {
-            let (Turn { session, past }, resolved) = tokio::try_join!(begun, workspace::made(&directory))?;
+            let (Turn { session, past }, resolved) = tokio::try_join!(begun, self.directories.make(&directory))?;
             (Known { label: session.label, summary: session.summary, past }, None, resolved)
         };
         if opening.is_none() {
