@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// How a run or a step of it stands.
@@ -130,8 +131,9 @@ pub struct Span {
     /// At most 100 characters.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tool_call_id: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub input_preview: String,
+    // Shared, as it may be the largest part of what a run keeps, and several hold the span while its step lasts.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub input_preview: Arc<str>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub output_preview: String,
     pub metadata: JsonObject,
@@ -327,7 +329,7 @@ impl Span {
             finish_reason: String::new(),
             tool_name: String::new(),
             tool_call_id: String::new(),
-            input_preview: String::new(),
+            input_preview: Arc::default(),
             output_preview: String::new(),
             metadata: JsonObject::new(),
             tenant_id: tenant,

@@ -92,7 +92,7 @@ fn run() -> Vec<Span> {
         input_tokens: Some(12),
         output_tokens: Some(3),
         finish_reason: "stop".into(),
-        input_preview: "ü".repeat(600),
+        input_preview: "ü".repeat(600).into(),
         output_preview: "hello".into(),
         ..span(2, "llm_call")
     };

@@ -254,8 +254,11 @@ impl Export {
         if known.is_none() && self.spans.len() >= EXPORTED {
             return;
         }
-        let span =
-            Span { input_preview: cut(&span.input_preview, EXPORTED_PREVIEW), output_preview: cut(&span.output_preview, EXPORTED_PREVIEW), ..span.clone() };
+        let span = Span {
+            input_preview: cut(&span.input_preview, EXPORTED_PREVIEW).into(),
+            output_preview: cut(&span.output_preview, EXPORTED_PREVIEW),
+            ..span.clone()
+        };
         match known {
             Some(at) => self.spans[at] = span,
             None => self.spans.push(span),
@@ -301,7 +304,7 @@ impl RunTrace {
 
     /// Notes a step that has begun, and makes of its input what a trace keeps.
     pub fn put(&mut self, span: &mut Span) {
-        span.input_preview = preview::kept(&span.input_preview, self.tracer.preview);
+        span.input_preview = preview::kept(&span.input_preview, self.tracer.preview).into();
         self.open.push(span.clone());
         self.tell(span.clone());
     }
@@ -429,7 +432,7 @@ mod export_tests {
     fn span(n: usize) -> Span {
         let id = SpanId(Uuid::from_u128(n as u128));
         let begun = Span::begun(id, TenantId::MASTER, TraceId(Uuid::nil()), "event", "", DateTime::UNIX_EPOCH);
-        Span { input_preview: "ü".repeat(EXPORTED_PREVIEW + 1), ..begun }
+        Span { input_preview: "ü".repeat(EXPORTED_PREVIEW + 1).into(), ..begun }
     }
 
     #[test]

@@ -224,7 +224,7 @@ pub fn span(trace: &Trace, span_type: &str, tokens: i64, cost: f64) -> Span {
         finish_reason: String::new(),
         tool_name: String::new(),
         tool_call_id: String::new(),
-        input_preview: String::new(),
+        input_preview: Default::default(),
         output_preview: String::new(),
         metadata: JsonObject::new(),
         tenant_id: TenantId::MASTER,

@@ -59,7 +59,7 @@ fn span(trace: TraceId, span_type: &str, seconds: i64) -> Span {
         finish_reason: "stop".to_owned(),
         tool_name: String::new(),
         tool_call_id: String::new(),
-        input_preview: String::new(),
+        input_preview: Default::default(),
         output_preview: String::new(),
         metadata: JsonObject::new(),
         tenant_id: MASTER,

@@ -110,7 +110,7 @@ impl Summariser {
         let mut span = trace.span("llm_call", &format!("{}/{} compaction", self.provider.name(), self.model));
         span.provider = self.provider.name().into();
         span.model.clone_from(&self.model);
-        span.input_preview = format!("{PROMPT}\n{material}");
+        span.input_preview = format!("{PROMPT}\n{material}").into();
         trace.put(&mut span);
         let request = ChatRequest {
             model: self.model.clone(),

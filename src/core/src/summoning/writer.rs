@@ -103,7 +103,7 @@ impl Writer {
         let mut span = self.trace.span("llm_call", &format!("{}/{}", self.provider.name(), self.model));
         span.provider = self.provider.name().into();
         span.model.clone_from(&self.model);
-        span.input_preview = format!("{order}\n{material}");
+        span.input_preview = format!("{order}\n{material}").into();
         self.trace.put(&mut span);
         let request = ChatRequest {
             model: self.model.clone(),

@@ -227,7 +227,7 @@ async fn what_is_too_long_for_a_column_is_cut_before_it_is_stored() {
     let mut run = tracer.begin(TenantId::MASTER, asked, CancellationToken::new());
     let mut step = run.span("tool_call", &long(300));
     (step.tool_name, step.tool_call_id, step.model, step.provider) = (long(300), long(300), long(300), long(300));
-    step.input_preview = long(900);
+    step.input_preview = long(900).into();
     run.put(&mut step);
     step.output_preview = long(900);
     run.end(step, None);
@@ -242,5 +242,5 @@ async fn what_is_too_long_for_a_column_is_cut_before_it_is_stored() {
     let step = spans.values().find(|span| span.span_type == "tool_call").unwrap();
     let lengths = [&step.name, &step.tool_name, &step.tool_call_id, &step.model, &step.provider].map(|text| text.chars().count());
     assert_eq!(lengths, [255, 200, 100, 200, 50]);
-    assert!([&step.input_preview, &step.output_preview].iter().all(|text| text.contains("characters left out")));
+    assert!([&*step.input_preview, &*step.output_preview].iter().all(|text| text.contains("characters left out")));
 }

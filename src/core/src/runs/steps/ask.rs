@@ -30,7 +30,7 @@ impl Steps<'_> {
         let mut span = trace.span("llm_call", &format!("{}/{model} #{iteration}", provider.name()));
         span.provider = provider.name().into();
         span.model.clone_from(model);
-        let shown = trace.conversation(&messages);
+        let shown = messages.clone();
         let reasoning = self.prepared.reasoning.decide(provider.provider_type(), model);
         reasoning.note(&mut span.metadata);
         let asked = ChatRequest {
@@ -47,7 +47,10 @@ impl Steps<'_> {
         self.routing = None;
         // Polled in this order: the model is asked first, and while it thinks there is time to look for secrets in what it was asked.
         let noting = async {
-            span.input_preview = shown;
+            // The question leaves in the task of its connection, which waits for this one to pause.
+            tokio::task::yield_now().await;
+            span.input_preview = trace.conversation(&shown).into();
+            drop(shown);
             trace.put(&mut span);
         };
         let (answer, ()) = future::join(self.patiently(asked), noting).await;

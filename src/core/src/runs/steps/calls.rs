@@ -141,7 +141,7 @@ fn tool_span(trace: &mut RunTrace, call: &ToolCall) -> Span {
     let mut span = trace.span("tool_call", &call.name);
     span.tool_name.clone_from(&call.name);
     span.tool_call_id.clone_from(&call.id);
-    span.input_preview = Value::Object(call.arguments.clone()).to_string();
+    span.input_preview = Value::Object(call.arguments.clone()).to_string().into();
     trace.put(&mut span);
     span
 }
