@@ -120,7 +120,7 @@ impl InboundStore for Postgres {
     async fn keep(&self, tenant: TenantId, new: &InboundMessage, lease: TaskLease) -> Result<()> {
         let connection = self.tenant(tenant).await?;
         let held = (messages::lease_owner.eq(lease.owner), messages::lease_until.eq(from_now(lease.lasts)));
-        let query = diesel::insert_into(messages::table).values((Row::new(tenant, new), held));
+        let query = Fixed(diesel::insert_into(messages::table).values((Row::new(tenant, new), held)));
         connection.run(query.execute(&mut connection.pipe())).await.map_err(missing("agent", new.agent_id))?;
         Ok(())
     }

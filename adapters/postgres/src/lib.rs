@@ -33,6 +33,7 @@ mod sealed;
 mod secrets;
 mod sessions;
 mod statement;
+mod statistics;
 mod subagents;
 mod system_configs;
 mod tenants;

@@ -4,6 +4,7 @@ use crate::{
     background::Background,
     connect::{CONNECT_TIMEOUT, Server},
     error::{DATABASE, Failure},
+    statistics::Statistics,
     turns::Turns,
 };
 use bb8::{ManageConnection, Pool, PooledConnection};
@@ -38,6 +39,7 @@ pub(crate) struct Postgres {
     engine: RolePool,
     server: Server,
     background: Background,
+    pub(crate) statistics: Statistics,
     /// Connections beside the pools: one for each lock that is held or waited for.
     pub(crate) lockers: Arc<Semaphore>,
     /// The conversations that this process has runs in.
@@ -55,6 +57,7 @@ impl Postgres {
             engine: RolePool::new(server.clone(), "engine", engine),
             server,
             background: Background::default(),
+            statistics: Statistics::default(),
             lockers: Arc::new(Semaphore::new(LOCKERS)),
             turns: Turns::default(),
         }

@@ -1,4 +1,4 @@
-//! Hand-written statements.
+//! Statements, and when they are prepared.
 
 use chrono::TimeDelta;
 use diesel::{
@@ -17,8 +17,8 @@ pub(crate) fn from_now(after: TimeDelta) -> Plus<AsExprOf<now, Timestamptz>, AsE
     Plus::new(now.into_sql::<Timestamptz>(), after.into_sql::<Interval>())
 }
 
-/// A `sql_query` whose text never changes: it is prepared once per connection, where `sql_query` alone would be prepared
-/// at every call, which is a round trip more.
+/// A statement whose text never changes, or has a few forms (of an insert, those with other columns left out): it is prepared once
+/// per connection, where a `sql_query` or an insert alone would be prepared at every call, which is a round trip more.
 pub(crate) struct Fixed<Q>(pub(crate) Q);
 
 impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Fixed<Q> {
@@ -28,6 +28,19 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Fixed<Q> {
 
     fn is_safe_to_cache_prepared(&self, _backend: &Pg) -> QueryResult<bool> {
         Ok(true)
+    }
+}
+
+/// An insert, update or delete that does not wait until the server's disk has it: what it wrote is seen at once and outlives this
+/// process, but the last moments before a crash of the server itself may be lost.
+pub(crate) struct Relaxed<Q>(pub(crate) Q);
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Relaxed<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("with written as (");
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(") select set_config('synchronous_commit', 'off', true)");
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     json::text,
     pool::{Postgres, enter, within},
     schema::{spans, traces},
-    statement::{Fixed, from_now},
+    statement::{Fixed, Relaxed, from_now},
 };
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -27,9 +27,6 @@ use rows::{LlmCallRow, SpanRow, TraceRow};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
-/// Rows per statement: PostgreSQL takes 65,535 parameters.
-const BATCH: usize = 1000;
-
 const TOTALS: &str = "\
     update traces set span_count = sums.spans, llm_call_count = sums.llm_calls, tool_call_count = sums.tool_calls, \
         total_input_tokens = sums.input_tokens, total_output_tokens = sums.output_tokens, total_cost = sums.cost \
@@ -44,10 +41,14 @@ const TOTALS: &str = "\
     ) as sums \
     where traces.tenant_id = $1 and traces.id = sums.trace_id";
 
+/// It does not wait for the disk, as [`Relaxed`].
 const FINISH: &str = "\
-    update traces set end_time = $3, status = $4, error = $5, output_preview = $6, \
-        duration_ms = greatest(0, floor(extract(epoch from $3 - start_time) * 1000))::bigint \
-    where tenant_id = $1 and id = $2";
+    with ended as ( \
+        update traces set end_time = $3, status = $4, error = $5, output_preview = $6, \
+            duration_ms = greatest(0, floor(extract(epoch from $3 - start_time) * 1000))::bigint \
+        where tenant_id = $1 and id = $2 returning id \
+    ) \
+    select set_config('synchronous_commit', 'off', true) from ended";
 
 const RUNNING_OF_AGENT: &str = "\
     select id from traces where status = 'running' and lease_until > now() and tenant_id = $1 and agent_id = $2 order by lease_until desc limit 1000";
@@ -185,7 +186,8 @@ fn matching(tenant: TenantId, filter: &TraceFilter) -> traces::BoxedQuery<'stati
 impl TraceStore for Postgres {
     async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()> {
         let connection = self.tenant(tenant).await?;
-        let query = diesel::insert_into(traces::table).values((TraceRow::new(tenant, trace)?, traces::lease_until.eq(from_now(LEASE))));
+        let row = (TraceRow::new(tenant, trace)?, traces::lease_until.eq(from_now(LEASE)));
+        let query = Fixed(Relaxed(diesel::insert_into(traces::table).values(row)));
         connection.run(query.execute(&mut connection.pipe())).await.map(drop).map_err(taken_or_missing("trace", trace.id, "tenant", tenant))
     }
 
@@ -196,27 +198,26 @@ impl TraceStore for Postgres {
             return Ok(());
         }
         let named: HashSet<Uuid> = spans.values().map(|span| span.trace_id.0).collect();
+        let rows: Vec<SpanRow> = spans.values().map(|span| SpanRow::new(tenant, span)).collect();
         let mut connection = self.tenant(tenant).await?;
         let putting = connection.raw().transaction(async |connection| -> Result<(), Failure> {
             enter(connection, tenant).await?;
-            // Locked in one order, so that two callers neither wait for each other nor count without each other's spans.
+            SpanRow::put(tenant, &rows, connection).await?;
+            // Locked in one order, so that two callers neither wait for each other nor count without each other's spans; and only now, so
+            // that runs which end meanwhile hardly wait for it.
             let known: Vec<Uuid> = traces::table
                 .filter(traces::tenant_id.eq(tenant.0).and(traces::id.eq_any(&named)))
                 .order(traces::id)
                 .select(traces::id)
-                .for_update()
+                .for_no_key_update()
                 .load(connection)
                 .await?;
-            let rows: Vec<SpanRow> = spans.values().filter(|span| known.contains(&span.trace_id.0)).map(|span| SpanRow::new(tenant, span)).collect();
-            let ids = rows.iter().map(|row| row.id);
-            diesel::delete(self::spans::table.filter(self::spans::tenant_id.eq(tenant.0).and(self::spans::id.eq_any(ids)))).execute(connection).await?;
-            for batch in rows.chunks(BATCH) {
-                diesel::insert_into(self::spans::table).values(batch).execute(connection).await?;
-            }
             Fixed(sql_query(TOTALS).bind::<SqlUuid, _>(tenant.0).bind::<Array<SqlUuid>, _>(known)).execute(connection).await?;
             Ok(())
         });
-        Ok(within(putting).await?)
+        within(putting).await?;
+        self.has_written(spans.len());
+        Ok(())
     }
 
     async fn finish(&self, tenant: TenantId, id: TraceId, end: &TraceEnd) -> Result<bool> {

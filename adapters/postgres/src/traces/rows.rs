@@ -4,12 +4,15 @@ use crate::{
     error::corrupt,
     json::{decode, encode, object, text},
     schema::{spans, traces},
+    statement::Fixed,
 };
 use chrono::{DateTime, Utc};
 use diesel::{
+    dsl::sql_query,
     prelude::*,
-    sql_types::{BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Double, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use goclaw_ports::{
     AgentId, Result, SpanId, TenantId, TraceId,
     traces::{LlmCall, Span, Trace, TraceStatus},
@@ -111,7 +114,33 @@ impl TraceRow {
     }
 }
 
-#[derive(Queryable, Selectable, Insertable)]
+/// The first row of an id is stored, later ones replace it. Spans of traces that are not there are left out.
+const PUT_SPANS: &str = "\
+    insert into spans (tenant_id, \
+        id, trace_id, parent_span_id, agent_id, span_type, name, start_time, end_time, duration_ms, status, error, level, model, provider, \
+        input_tokens, output_tokens, total_cost, finish_reason, tool_name, tool_call_id, input_preview, output_preview, metadata, created_at \
+    ) \
+    select $1, new.* from unnest( \
+        $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::bigint[], \
+        $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bigint[], $17::bigint[], $18::double precision[], \
+        $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::jsonb[], $25::timestamptz[] \
+    ) as new ( \
+        id, trace_id, parent_span_id, agent_id, span_type, name, start_time, end_time, duration_ms, status, error, level, model, provider, \
+        input_tokens, output_tokens, total_cost, finish_reason, tool_name, tool_call_id, input_preview, output_preview, metadata, created_at \
+    ) \
+    where exists (select from traces where traces.tenant_id = $1 and traces.id = new.trace_id) \
+    order by new.id \
+    on conflict (tenant_id, id) do update set ( \
+        trace_id, parent_span_id, agent_id, span_type, name, start_time, end_time, duration_ms, status, error, level, model, provider, \
+        input_tokens, output_tokens, total_cost, finish_reason, tool_name, tool_call_id, input_preview, output_preview, metadata, created_at \
+    ) = ( \
+        excluded.trace_id, excluded.parent_span_id, excluded.agent_id, excluded.span_type, excluded.name, excluded.start_time, \
+        excluded.end_time, excluded.duration_ms, excluded.status, excluded.error, excluded.level, excluded.model, excluded.provider, \
+        excluded.input_tokens, excluded.output_tokens, excluded.total_cost, excluded.finish_reason, excluded.tool_name, \
+        excluded.tool_call_id, excluded.input_preview, excluded.output_preview, excluded.metadata, excluded.created_at \
+    )";
+
+#[derive(Queryable, Selectable)]
 #[diesel(table_name = spans)]
 pub(super) struct SpanRow {
     pub(super) id: Uuid,
@@ -172,6 +201,40 @@ impl SpanRow {
         }
     }
 
+    /// Stores rows of one tenant, with different ids.
+    pub(super) async fn put(tenant: TenantId, rows: &[Self], connection: &mut AsyncPgConnection) -> QueryResult<usize> {
+        Fixed(
+            sql_query(PUT_SPANS)
+                .bind::<SqlUuid, _>(tenant.0)
+                .bind::<Array<SqlUuid>, _>(column(rows, |row| row.id))
+                .bind::<Array<SqlUuid>, _>(column(rows, |row| row.trace_id))
+                .bind::<Array<Nullable<SqlUuid>>, _>(column(rows, |row| row.parent_span_id))
+                .bind::<Array<Nullable<SqlUuid>>, _>(column(rows, |row| row.agent_id))
+                .bind::<Array<Text>, _>(column(rows, |row| row.span_type.as_str()))
+                .bind::<Array<Text>, _>(column(rows, |row| row.name.as_str()))
+                .bind::<Array<Timestamptz>, _>(column(rows, |row| row.start_time))
+                .bind::<Array<Nullable<Timestamptz>>, _>(column(rows, |row| row.end_time))
+                .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.duration_ms))
+                .bind::<Array<Text>, _>(column(rows, |row| row.status.as_str()))
+                .bind::<Array<Text>, _>(column(rows, |row| row.error.as_str()))
+                .bind::<Array<Text>, _>(column(rows, |row| row.level.as_str()))
+                .bind::<Array<Text>, _>(column(rows, |row| row.model.as_str()))
+                .bind::<Array<Text>, _>(column(rows, |row| row.provider.as_str()))
+                .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.input_tokens))
+                .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.output_tokens))
+                .bind::<Array<Nullable<Double>>, _>(column(rows, |row| row.total_cost))
+                .bind::<Array<Text>, _>(column(rows, |row| row.finish_reason.as_str()))
+                .bind::<Array<Text>, _>(column(rows, |row| row.tool_name.as_str()))
+                .bind::<Array<Text>, _>(column(rows, |row| row.tool_call_id.as_str()))
+                .bind::<Array<Text>, _>(column(rows, |row| row.input_preview.as_str()))
+                .bind::<Array<Text>, _>(column(rows, |row| row.output_preview.as_str()))
+                .bind::<Array<Jsonb>, _>(column(rows, |row| &row.metadata))
+                .bind::<Array<Timestamptz>, _>(column(rows, |row| row.created_at)),
+        )
+        .execute(connection)
+        .await
+    }
+
     pub(super) fn span(self) -> Result<Span> {
         Ok(Span {
             id: SpanId(self.id),
@@ -194,7 +257,7 @@ impl SpanRow {
             finish_reason: self.finish_reason,
             tool_name: self.tool_name,
             tool_call_id: self.tool_call_id,
-            input_preview: self.input_preview,
+            input_preview: self.input_preview.into(),
             output_preview: self.output_preview,
             metadata: decode(self.metadata)?,
             tenant_id: TenantId(self.tenant_id),
@@ -239,4 +302,9 @@ impl LlmCallRow {
             routing: self.routing.map(decode).transpose()?,
         })
     }
+}
+
+/// One column of rows.
+fn column<'a, T>(rows: &'a [SpanRow], of: impl Fn(&'a SpanRow) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
 }

@@ -127,6 +127,24 @@ async fn a_traces_totals_are_those_of_its_spans() {
 }
 
 #[tokio::test]
+async fn the_tables_of_a_new_database_are_looked_at_as_soon_as_there_is_something_in_them() {
+    let (database, stores) = Database::opened().await;
+    let tenant = tenant(&stores).await;
+    let looked_at = "select count(*) from pg_stat_user_tables where relname in ('traces', 'spans', 'sessions') and last_analyze is not null";
+    let client = database.client().await;
+    let count = async || client.query_one(looked_at, &[]).await.unwrap().get::<_, i64>(0);
+    let trace = trace(0);
+    stores.traces.insert(tenant, &trace).await.unwrap();
+    let spans: Vec<_> = (0..100).map(|tokens| span(&trace, "event", tokens, 0.0)).collect();
+    stores.traces.put_spans(tenant, &spans[..99]).await.unwrap();
+    assert_eq!(count().await, 0);
+    stores.traces.put_spans(tenant, &spans[99..]).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(20), async { while count().await < 3 {} }).await.expect("statistics");
+    let known: f32 = client.query_one("select reltuples from pg_class where oid = 'spans'::regclass", &[]).await.unwrap().get(0);
+    assert_eq!(known as i64, 100);
+}
+
+#[tokio::test]
 async fn what_a_crash_left_running_fails_and_old_traces_go() {
     let (_database, stores) = Database::opened().await;
     let (one, other) = (tenant(&stores).await, tenant(&stores).await);
