@@ -131,7 +131,6 @@ pub struct Span {
     /// At most 100 characters.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tool_call_id: String,
-    // Shared, as it may be the largest part of what a run keeps, and several hold the span while its step lasts.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub input_preview: Arc<str>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -266,7 +265,7 @@ pub trait TraceStore: Send + Sync {
     /// Stores a new trace. Its lease ends [`LEASE`] from now.
     async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()>;
 
-    /// Stores spans, replacing those with the same id, and recomputes the totals of the traces they belong to:
+    /// Stores spans, replacing those with the same id, whose `input_preview` stays if the new one is empty, and recomputes the totals of the traces they belong to:
     /// `span_count`, `llm_call_count` and `tool_call_count` by type, tokens over `llm_call` spans, cost over all.
     /// Spans of a trace that the tenant does not have are left out.
     async fn put_spans(&self, tenant: TenantId, spans: &[Span]) -> Result<()>;
@@ -334,6 +333,15 @@ impl Span {
             metadata: JsonObject::new(),
             tenant_id: tenant,
             created_at: now,
+        }
+    }
+
+    /// The same after what it was before: an input that is not said again is that of before.
+    #[must_use]
+    pub fn after(self, before: Option<&Self>) -> Self {
+        match before {
+            Some(before) if self.input_preview.is_empty() => Self { input_preview: before.input_preview.clone(), ..self },
+            _ => self,
         }
     }
 }

@@ -24,7 +24,7 @@ use goclaw_ports::{
     traces::{CostFilter, CostRow, LEASE, LlmCall, LlmCallFilter, LostRun, Span, Trace, TraceEnd, TraceFilter, TraceStore},
 };
 use rows::{LlmCallRow, SpanRow, TraceRow};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 
 const TOTALS: &str = "\
@@ -192,11 +192,16 @@ impl TraceStore for Postgres {
     }
 
     async fn put_spans(&self, tenant: TenantId, spans: &[Span]) -> Result<()> {
-        // Of spans with one id the last one counts.
-        let spans: HashMap<Uuid, &Span> = spans.iter().map(|span| (span.id.0, span)).collect();
         if spans.is_empty() {
             return Ok(());
         }
+        // Of spans with one id the last one counts.
+        let mut last: BTreeMap<Uuid, Span> = BTreeMap::new();
+        for span in spans {
+            let span = span.clone().after(last.get(&span.id.0));
+            last.insert(span.id.0, span);
+        }
+        let spans = last;
         let named: HashSet<Uuid> = spans.values().map(|span| span.trace_id.0).collect();
         let rows: Vec<SpanRow> = spans.values().map(|span| SpanRow::new(tenant, span)).collect();
         let mut connection = self.tenant(tenant).await?;

@@ -188,8 +188,10 @@ impl Writer {
     fn take(&mut self, write: Write) {
         let (whose, trace) = match write {
             Write::Span(whose, span) => {
-                let trace = span.trace_id;
-                self.waiting.entry(whose.0).or_default().insert(span.id, *span);
+                let (id, trace) = (span.id, span.trace_id);
+                let waiting = self.waiting.entry(whose.0).or_default();
+                let span = span.after(waiting.get(&id));
+                waiting.insert(id, span);
                 (whose, trace)
             }
             Write::Ended(whose, trace) => (whose, trace),
@@ -260,7 +262,7 @@ impl Export {
             ..span.clone()
         };
         match known {
-            Some(at) => self.spans[at] = span,
+            Some(at) => self.spans[at] = span.after(self.spans.get(at)),
             None => self.spans.push(span),
         }
     }
@@ -302,11 +304,13 @@ impl RunTrace {
         self.tell(self.root.clone());
     }
 
-    /// Notes a step that has begun, and makes of its input what a trace keeps.
+    /// Notes a step that has begun, and makes of its input what a trace keeps; it is not said again.
     pub fn put(&mut self, span: &mut Span) {
         span.input_preview = preview::kept(&span.input_preview, self.tracer.preview).into();
-        self.open.push(span.clone());
         self.tell(span.clone());
+        // It may be the largest part of what a run keeps, and it is told.
+        span.input_preview = Arc::default();
+        self.open.push(span.clone());
     }
 
     /// Hands a step over as it is now. Its texts are fit to be kept.
@@ -320,7 +324,7 @@ impl RunTrace {
         }
         // What is older must not be written after it.
         if let Some(older) = self.left.get_mut(&span.id) {
-            *older = span;
+            *older = span.after(Some(older));
             return;
         }
         if let Err(mpsc::error::TrySendError::Full(Write::Span(_, span))) = self.tracer.queue.try_send(Write::Span(self.whose.clone(), Box::new(span))) {

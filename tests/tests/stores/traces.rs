@@ -172,6 +172,24 @@ on_both_databases! {
         assert_eq!((found.span_count, found.llm_call_count, found.total_input_tokens, found.total_output_tokens), (1, 1, 4, 2));
     }
 
+    async fn a_span_keeps_an_input_that_is_not_said_again(db) {
+        let tenant = db.tenant("a").await;
+        let trace = started(&db, tenant).await;
+        let put = async |spans: &[Span]| {
+            db.stores.traces.put_spans(tenant, spans).await.unwrap();
+            let (_, spans) = db.stores.traces.find(tenant, trace.id).await.unwrap().unwrap();
+            spans.into_iter().map(|span| (span.input_preview.to_string(), span.output_preview)).collect::<Vec<_>>()
+        };
+        let asked = Span { input_preview: "what was asked".into(), ..span(tenant, trace.id, "llm_call") };
+        let answered = Span { input_preview: "".into(), output_preview: "an answer".into(), ..asked.clone() };
+        let kept = [("what was asked".to_owned(), "an answer".to_owned())];
+        put(std::slice::from_ref(&asked)).await;
+        assert_eq!(put(std::slice::from_ref(&answered)).await, kept);
+        assert_eq!(put(&[asked.clone(), answered.clone()]).await, kept);
+        let other = Span { input_preview: "something else".into(), ..answered };
+        assert_eq!(put(&[other]).await, [("something else".to_owned(), "an answer".to_owned())]);
+    }
+
     async fn spans_of_unknown_traces_are_left_out(db) {
         let tenant = db.tenant("a").await;
         let trace = started(&db, tenant).await;

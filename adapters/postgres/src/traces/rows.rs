@@ -114,7 +114,8 @@ impl TraceRow {
     }
 }
 
-/// The first row of an id is stored, later ones replace it. Spans of traces that are not there are left out.
+/// The first row of an id is stored, later ones replace it but for an input that they do not say again. Spans of traces that are not
+/// there are left out.
 const PUT_SPANS: &str = "\
     insert into spans (tenant_id, \
         id, trace_id, parent_span_id, agent_id, span_type, name, start_time, end_time, duration_ms, status, error, level, model, provider, \
@@ -137,7 +138,7 @@ const PUT_SPANS: &str = "\
         excluded.trace_id, excluded.parent_span_id, excluded.agent_id, excluded.span_type, excluded.name, excluded.start_time, \
         excluded.end_time, excluded.duration_ms, excluded.status, excluded.error, excluded.level, excluded.model, excluded.provider, \
         excluded.input_tokens, excluded.output_tokens, excluded.total_cost, excluded.finish_reason, excluded.tool_name, \
-        excluded.tool_call_id, excluded.input_preview, excluded.output_preview, excluded.metadata, excluded.created_at \
+        excluded.tool_call_id, case when excluded.input_preview = '' then spans.input_preview else excluded.input_preview end, excluded.output_preview, excluded.metadata, excluded.created_at \
     )";
 
 #[derive(Queryable, Selectable)]

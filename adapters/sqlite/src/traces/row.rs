@@ -134,16 +134,25 @@ pub(super) fn insert_trace(connection: &Connection, tenant: TenantId, trace: &Tr
         .map(drop)
 }
 
-/// Stores a span, or replaces the one with its id.
+/// Stores a span, or replaces the one with its id, which keeps an input that is not said again.
 pub(super) fn put_span(connection: &Connection, tenant: TenantId, span: &Span) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "insert or replace into spans (id, tenant_id, trace_id, parent_span_id, agent_id, span_type, name, start_time, end_time, duration_ms,
+            "insert into spans (id, tenant_id, trace_id, parent_span_id, agent_id, span_type, name, start_time, end_time, duration_ms,
                 status, error, level, model, provider, input_tokens, output_tokens, total_cost, finish_reason, tool_name, tool_call_id,
                 input_preview, output_preview, metadata, created_at)
              values (:id, :tenant, :trace, :parent, :agent, :type, :name, :start, :end, :duration,
                 :status, :error, :level, :model, :provider, :input_tokens, :output_tokens, :cost, :finish_reason, :tool_name, :tool_call,
-                :input_preview, :output_preview, :metadata, :created_at)",
+                :input_preview, :output_preview, :metadata, :created_at)
+             on conflict (id) do update set
+                trace_id = excluded.trace_id, parent_span_id = excluded.parent_span_id, agent_id = excluded.agent_id,
+                span_type = excluded.span_type, name = excluded.name, start_time = excluded.start_time, end_time = excluded.end_time,
+                duration_ms = excluded.duration_ms, status = excluded.status, error = excluded.error, level = excluded.level,
+                model = excluded.model, provider = excluded.provider, input_tokens = excluded.input_tokens,
+                output_tokens = excluded.output_tokens, total_cost = excluded.total_cost, finish_reason = excluded.finish_reason,
+                tool_name = excluded.tool_name, tool_call_id = excluded.tool_call_id, output_preview = excluded.output_preview,
+                metadata = excluded.metadata, created_at = excluded.created_at,
+                input_preview = iif(excluded.input_preview = '', spans.input_preview, excluded.input_preview)",
         )?
         .execute(named_params! {
             ":id": Text(span.id),

@@ -37,7 +37,11 @@ impl TraceStore for Shelf {
         if self.full {
             return Err(Error::unavailable("the shelf"));
         }
-        self.spans.lock().unwrap().extend(spans.iter().map(|span| (span.id, span.clone())));
+        let mut stored = self.spans.lock().unwrap();
+        for span in spans {
+            let span = span.clone().after(stored.get(&span.id));
+            stored.insert(span.id, span);
+        }
         Ok(())
     }
     async fn finish(&self, _: TenantId, _: TraceId, end: &TraceEnd) -> Result<bool> {
