@@ -38,6 +38,7 @@ const MIGRATIONS: &[Migration] = migrations![
     15: "0015_trace_indexes",
     16: "0016_inbound",
     17: "0017_usage_totals",
+    18: "0018_channel_statistics",
 ];
 
 /// The version that this build's code is written for.

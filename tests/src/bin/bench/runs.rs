@@ -70,9 +70,10 @@ async fn order(port: u16, key: &str, sessions: usize) -> Result<Failures> {
     let sockets = SOCKETS.min(sessions);
     let mut open = Vec::with_capacity(sockets);
     // One after the other: only so many may be there that have not said who they are.
-    for _ in 0..sockets {
+    for number in 0..sockets {
         let mut socket = WsClient::open(&format!("ws://127.0.0.1:{port}/ws")).await;
-        let connected = socket.call("connect", &json!({"token": key, "user_id": USER})).await;
+        // Each is another user: nobody but the one who asked is told of a run.
+        let connected = socket.call("connect", &json!({"token": key, "user_id": format!("{USER}-{number}")})).await;
         ensure!(connected.is_ok(), "connect: {connected:?}");
         open.push(socket);
     }

@@ -1,0 +1,1 @@
+-- SQLite walks the index in the order of lists anyway.
