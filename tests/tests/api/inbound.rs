@@ -56,8 +56,9 @@ fn wake(server: &Server, body: Value) -> tokio::task::JoinHandle<Reply> {
 async fn woken_session(server: &Server) -> String {
     let mut socket = server.owner_socket().await;
     eventually("a woken session", async || {
-        let list = socket.call("sessions.list", &json!({"limit": 1})).await.unwrap();
-        list["sessions"][0]["key"].as_str().filter(|key| key.contains(":wake-")).map(str::to_owned)
+        let list = socket.call("sessions.list", &json!({})).await.unwrap();
+        let mut keys = list["sessions"].as_array().unwrap().iter().map(|session| session["key"].as_str().unwrap());
+        keys.find(|key| key.contains(":wake-")).map(str::to_owned)
     })
     .await
 }
