@@ -2,7 +2,6 @@
 
 use crate::{
     sse::SseParser,
-    tools::TOOLS,
     transport::{Failure, Transport},
 };
 use bytes::Bytes;
@@ -12,8 +11,8 @@ use futures_util::{
 };
 use goclaw_ports::llm::{ChatEvent, ChatResponse, ChatStream, LlmError};
 use reqwest::RequestBuilder;
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Value, value::RawValue};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// How often a request may be changed after the upstream has said what it does not take.
@@ -70,28 +69,23 @@ pub(crate) fn chat(transport: Arc<Transport>, call: Box<dyn Call>, body: Body, a
 
 /// A question.
 pub(crate) struct Body {
-    /// What is particular about it. Where its tools belong stands `null`.
+    /// What is particular about it. What `shared` fills is `null` here.
     pub(crate) own: Value,
-    /// The tools: as many questions as wait for an answer, there is one list of them.
-    pub(crate) tools: Option<Arc<RawValue>>,
+    /// A field that most questions have in common, and its value: as many as wait for an answer, there is one of it.
+    pub(crate) shared: Option<(&'static str, Arc<Value>)>,
 }
 
 impl From<Value> for Body {
     fn from(own: Value) -> Self {
-        Self { own, tools: None }
+        Self { own, shared: None }
     }
 }
 
 impl Serialize for Body {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut question = serializer.serialize_map(None)?;
-        for (key, value) in self.own.as_object().into_iter().flatten() {
-            match &self.tools {
-                Some(tools) if key == TOOLS => question.serialize_entry(key, tools)?,
-                _ => question.serialize_entry(key, value)?,
-            }
-        }
-        question.end()
+        let shared = |key: &str| self.shared.as_ref().filter(|(name, _)| *name == key).map(|(_, value)| &**value);
+        let fields = self.own.as_object().into_iter().flatten();
+        serializer.collect_map(fields.map(|(key, value)| (key, shared(key).unwrap_or(value))))
     }
 }
 

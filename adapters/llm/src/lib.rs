@@ -21,7 +21,6 @@ mod schema;
 mod splits;
 mod sse;
 mod text;
-mod tools;
 mod transport;
 
 pub use factory::{LlmOptions, factory};

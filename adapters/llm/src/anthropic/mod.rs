@@ -10,7 +10,6 @@ use crate::{
     chat::{self, Body, Call, Decoder, Reported},
     images, models,
     text::{Findings, describe},
-    tools::Rendered,
     transport::{Failure, Transport},
 };
 use async_trait::async_trait;
@@ -31,14 +30,13 @@ pub(crate) struct Anthropic {
     spec: ProviderSpec,
     transport: Arc<Transport>,
     findings: Arc<Findings>,
-    tools: Rendered,
 }
 
 impl Anthropic {
     pub(crate) fn new(spec: ProviderSpec, transport: Arc<Transport>) -> Self {
         let mut transport = Arc::unwrap_or_clone(transport);
         transport.headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
-        Self { spec, transport: Arc::new(transport), findings: Arc::default(), tools: Rendered::default() }
+        Self { spec, transport: Arc::new(transport), findings: Arc::default() }
     }
 }
 
@@ -66,10 +64,9 @@ impl Provider for Anthropic {
         if self.findings.has(&model, images::BLIND) {
             images::removed(&mut body);
         }
-        let tools = self.tools.of(&request.tools, request::tools);
         let level = request.reasoning_effort.unwrap_or_default();
         let call = AnthropicCall { findings: Arc::clone(&self.findings), model, level, betas: request::betas(&body) };
-        chat::chat(Arc::clone(&self.transport), Box::new(call), Body { own: body, tools: Some(tools) }, request.stream, request.stream)
+        chat::chat(Arc::clone(&self.transport), Box::new(call), body.into(), request.stream, request.stream)
     }
 
     async fn models(&self) -> Result<Vec<ModelInfo>, LlmError> {

@@ -1,10 +1,7 @@
 //! Questions in Anthropic's dialect.
 
 use super::cache_control;
-use crate::{
-    schema::{SchemaProfile, clean},
-    tools::TOOLS,
-};
+use crate::schema::{SchemaProfile, clean};
 use goclaw_ports::{
     llm::{ChatRequest, ToolDefinition},
     media::ImagePart,
@@ -55,7 +52,7 @@ pub(super) fn think_adaptively(body: &mut Value, level: &str) {
     body["output_config"] = json!({"effort": effort});
 }
 
-/// The body of a call, with a place for its tools if there are any.
+/// The body of a call.
 pub(super) fn body(request: &ChatRequest, model: &str, adaptive: bool) -> Value {
     let mut max_tokens = if request.max_tokens == 0 { DEFAULT_MAX_TOKENS } else { request.max_tokens };
     let budget = budget(request.reasoning_effort.as_deref());
@@ -76,8 +73,10 @@ pub(super) fn body(request: &ChatRequest, model: &str, adaptive: bool) -> Value 
         body.insert("system".to_owned(), system.into());
     }
     body.insert("messages".to_owned(), messages(&request.messages).into());
-    if !request.tools.is_empty() {
-        body.insert(TOOLS.to_owned(), Value::Null);
+    let mut tools: Vec<Value> = request.tools.iter().map(tool).collect();
+    if let Some(last) = tools.last_mut() {
+        last["cache_control"] = cache_control();
+        body.insert("tools".to_owned(), tools.into());
     }
     if request.stream {
         body.insert("stream".to_owned(), true.into());
@@ -97,15 +96,6 @@ pub(super) fn body(request: &ChatRequest, model: &str, adaptive: bool) -> Value 
         think_adaptively(&mut body, request.reasoning_effort.as_deref().unwrap_or_default());
     }
     body
-}
-
-/// The tools of a body.
-pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<Value> {
-    let mut tools: Vec<Value> = tools.iter().map(tool).collect();
-    if let Some(last) = tools.last_mut() {
-        last["cache_control"] = cache_control();
-    }
-    tools
 }
 
 fn tool(tool: &ToolDefinition) -> Value {

@@ -11,7 +11,6 @@ use crate::{
     chat::{self, Body, Call, Decoder, Reported},
     images, models,
     text::Findings,
-    tools::Rendered,
     transport::{Failure, Transport},
 };
 use async_trait::async_trait;
@@ -19,7 +18,7 @@ use goclaw_ports::{
     JsonObject,
     llm::{ChatRequest, ChatResponse, ChatStream, LlmError, ModelInfo, Provider, ProviderSpec},
 };
-use request::Vendor;
+use request::{Rendered, Vendor};
 use reqwest::RequestBuilder;
 use serde_json::Value;
 use std::sync::Arc;
@@ -73,8 +72,7 @@ impl Provider for OpenAi {
             images::removed(&mut body);
         }
         let call = OpenAiCall { path: self.vendor.path, findings: Arc::clone(&self.findings), model };
-        let tools = self.tools.of(&request.tools, |tools| request::tools(tools, &self.vendor));
-        let body = Body { own: body, tools: Some(tools) };
+        let body = Body { own: body, shared: Some((request::TOOLS, self.tools.of(&request.tools, &self.vendor))) };
         chat::chat(Arc::clone(&self.transport), Box::new(call), body, request.stream, streamed)
     }
 

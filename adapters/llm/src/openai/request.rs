@@ -1,18 +1,20 @@
 //! Questions in OpenAI's dialect.
 
 use super::gemini;
-use crate::{
-    schema::{SchemaProfile, clean},
-    tools::TOOLS,
-};
+use crate::schema::{SchemaProfile, clean};
 use goclaw_ports::{
     llm::{ChatRequest, ProviderSpec, ToolDefinition},
     sessions::{ChatMessage, MessageRole, ToolCall},
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+/// Where the tools stand in a body. They are the largest part of most questions, and the same in each.
+pub(super) const TOOLS: &str = "tools";
 /// The longest id of a tool call that every vendor takes.
 const ID_LIMIT: usize = 40;
 /// Models of DashScope that take a budget for thinking.
@@ -99,9 +101,23 @@ pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed
     Value::Object(body)
 }
 
-/// The tools of a body.
-pub(super) fn tools(tools: &[ToolDefinition], vendor: &Vendor) -> Vec<Value> {
-    tools.iter().map(|definition| tool(definition, vendor.profile)).collect()
+/// Tools, and what they look like in a request.
+type RenderedTools = (Arc<[ToolDefinition]>, Arc<Value>);
+
+/// The tools of the last question as they were sent: most questions offer the same ones.
+#[derive(Default)]
+pub(super) struct Rendered(Mutex<Option<RenderedTools>>);
+
+impl Rendered {
+    pub(super) fn of(&self, tools: &Arc<[ToolDefinition]>, vendor: &Vendor) -> Arc<Value> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, rendered)) = last.filter(|(known, _)| Arc::ptr_eq(known, tools)) {
+            return rendered;
+        }
+        let rendered: Arc<Value> = Arc::new(tools.iter().map(|definition| tool(definition, vendor.profile)).collect());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((tools.clone(), rendered.clone()));
+        rendered
+    }
 }
 
 fn tool(definition: &ToolDefinition, profile: SchemaProfile) -> Value {

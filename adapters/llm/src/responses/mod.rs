@@ -8,7 +8,6 @@ use crate::{
     images, models,
     retry::RetryPolicy,
     text::Findings,
-    tools::Rendered,
     transport::{Failure, Transport},
 };
 use async_trait::async_trait;
@@ -35,12 +34,11 @@ pub(crate) struct ChatGpt {
     spec: ProviderSpec,
     transport: Arc<Transport>,
     findings: Arc<Findings>,
-    tools: Rendered,
 }
 
 impl ChatGpt {
     pub(crate) fn new(spec: ProviderSpec, transport: Arc<Transport>) -> Self {
-        Self { spec, transport, findings: Arc::default(), tools: Rendered::default() }
+        Self { spec, transport, findings: Arc::default() }
     }
 
     async fn ask_quota(&self) -> Result<Vec<u8>, LlmError> {
@@ -73,13 +71,7 @@ impl Provider for ChatGpt {
             images::removed(&mut body);
         }
         let call = ResponsesCall { findings: Arc::clone(&self.findings), model: model.clone() };
-        chat::chat(
-            Arc::clone(&self.transport),
-            Box::new(call),
-            Body { own: body, tools: Some(self.tools.of(&request.tools, request::tools)) },
-            request.stream,
-            true,
-        )
+        chat::chat(Arc::clone(&self.transport), Box::new(call), body.into(), request.stream, true)
     }
 
     async fn models(&self) -> Result<Vec<ModelInfo>, LlmError> {

@@ -1,9 +1,6 @@
 //! Questions to the Responses API.
 
-use crate::{
-    schema::{SchemaProfile, clean},
-    tools::TOOLS,
-};
+use crate::schema::{SchemaProfile, clean};
 use goclaw_ports::{
     llm::{ChatRequest, ToolDefinition},
     sessions::{ChatMessage, MessageRole, ToolCall},
@@ -13,7 +10,7 @@ use serde_json::{Map, Value, json};
 /// What stands for the system messages if there are none: the field must not be empty.
 const NO_INSTRUCTIONS: &str = "Be a helpful assistant.";
 
-/// The body of a call, with a place for its tools if there are any. Limits and temperature are not in it: the backend refuses them.
+/// The body of a call. Limits and temperature are not in it: the backend refuses them.
 pub(super) fn body(request: &ChatRequest, model: &str) -> Value {
     let system: Vec<&str> =
         request.messages.iter().filter(|message| message.role == MessageRole::System && !message.content.is_empty()).map(|m| m.content.as_str()).collect();
@@ -25,18 +22,13 @@ pub(super) fn body(request: &ChatRequest, model: &str) -> Value {
     body.insert("stream".to_owned(), true.into());
     body.insert("store".to_owned(), false.into());
     if !request.tools.is_empty() {
-        body.insert(TOOLS.to_owned(), Value::Null);
+        body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
     }
     if let Some(level) = request.reasoning_effort.as_deref().filter(|level| !matches!(*level, "" | "off")) {
         // Without `summary` the model thinks in silence.
         body.insert("reasoning".to_owned(), json!({"effort": level, "summary": "auto"}));
     }
     Value::Object(body)
-}
-
-/// The tools of a body.
-pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<Value> {
-    tools.iter().map(tool).collect()
 }
 
 fn tool(definition: &ToolDefinition) -> Value {
