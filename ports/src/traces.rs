@@ -265,7 +265,8 @@ pub trait TraceStore: Send + Sync {
     /// Stores a new trace. Its lease ends [`LEASE`] from now.
     async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()>;
 
-    /// Stores spans, replacing those with the same id, whose `input_preview` stays if the new one is empty, and recomputes the totals of the traces they belong to:
+    /// Stores spans, replacing those with the same id, whose `input_preview` stays if the new one is empty, and recomputes the totals of the
+    /// traces they belong to:
     /// `span_count`, `llm_call_count` and `tool_call_count` by type, tokens over `llm_call` spans, cost over all.
     /// Spans of a trace that the tenant does not have are left out.
     async fn put_spans(&self, tenant: TenantId, spans: &[Span]) -> Result<()>;
