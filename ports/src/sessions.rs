@@ -190,6 +190,9 @@ pub struct SessionDelta {
     pub said: Option<InboundId>,
     /// These are answered, or nobody will answer them.
     pub answered: Vec<InboundId>,
+    /// The store may answer once all of this outlives a crash of this process and of the database's, a moment before it outlives one
+    /// of the machine: it is what a model said, and who asked is still owed an answer should it be gone.
+    pub relaxed: bool,
 }
 
 /// A message, and its place in its session.
@@ -268,7 +271,8 @@ pub trait SessionStore: Send + Sync {
     /// How many sessions the tenant has.
     async fn count(&self, tenant: TenantId) -> Result<i64>;
 
-    /// Adds messages at the end and applies `delta`, in one durable step: once this answers, a crash loses none of it.
+    /// Adds messages at the end and applies `delta`, in one durable step: once this answers, a crash loses none of it, with the exception
+    /// that [`SessionDelta::relaxed`] makes.
     /// Messages that do not say when they were said were said `now`.
     ///
     /// # Errors

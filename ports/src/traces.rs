@@ -286,8 +286,9 @@ pub trait TraceStore: Send + Sync {
     /// The newest calls of models that match, the newest first. Those of runs that another run started are left out.
     async fn llm_calls(&self, tenant: TenantId, filter: &LlmCallFilter) -> Result<Vec<LlmCall>>;
 
-    /// An agent's traces that run, and whose lease holds; the newest 1,000 at most.
-    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId) -> Result<Vec<TraceId>>;
+    /// The traces that run, and whose lease holds, each with its agent, whose lease was renewed last first: of all agents, or of this one;
+    /// 10,000 at most. Those that have no agent any more are left out.
+    async fn running(&self, tenant: TenantId, agent: Option<AgentId>) -> Result<Vec<(TraceId, AgentId)>>;
 
     /// Has these traces' leases last so long from now, and answers with those that run still: the others have ended, or were given up.
     async fn all_tenants_renew_leases(&self, ids: &[TraceId], lasts: TimeDelta) -> Result<Vec<TraceId>>;

@@ -258,6 +258,7 @@ impl SessionStore for Postgres {
             .set(sessions::session_key.eq(text(&new.key)))
             .returning(Row::as_returning());
         let row = connection.run(query.get_result(&mut connection.pipe())).await;
+        self.has_written(1);
         row.map_err(missing("agent", new.agent_id))?.session()
     }
 
@@ -289,6 +290,7 @@ impl SessionStore for Postgres {
             );
             let turn: Option<TurnRow> = connection.run_optional(query.get_result(&mut connection.pipe())).await.map_err(missing("agent", new.agent_id))?;
             drop(connection);
+            self.has_written(said.len());
             if let Some(TurnRow { session, past }) = turn {
                 let past = past.unwrap_or_default().into_iter().map(decode).collect::<Result<_>>()?;
                 return Ok(Turn { session: session.session()?, past });

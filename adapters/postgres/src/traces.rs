@@ -50,8 +50,9 @@ const FINISH: &str = "\
     ) \
     select set_config('synchronous_commit', 'off', true) from ended";
 
-const RUNNING_OF_AGENT: &str = "\
-    select id from traces where status = 'running' and lease_until > now() and tenant_id = $1 and agent_id = $2 order by lease_until desc limit 1000";
+const RUNNING: &str = "\
+    select id, agent_id from traces \
+    where status = 'running' and lease_until > now() and tenant_id = $1 and agent_id = coalesce($2, agent_id) order by lease_until desc limit 10000";
 
 const RENEW: &str = "update traces set lease_until = now() + $2 where id = any($1) and status = 'running' returning id";
 
@@ -105,9 +106,17 @@ struct Kept {
 }
 
 #[derive(QueryableByName)]
+struct Renewed {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+}
+
+#[derive(QueryableByName)]
 struct Running {
     #[diesel(sql_type = SqlUuid)]
     id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    agent_id: Uuid,
 }
 
 #[derive(QueryableByName)]
@@ -292,18 +301,18 @@ impl TraceStore for Postgres {
         rows.into_iter().map(LlmCallRow::call).collect()
     }
 
-    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId) -> Result<Vec<TraceId>> {
+    async fn running(&self, tenant: TenantId, agent: Option<AgentId>) -> Result<Vec<(TraceId, AgentId)>> {
         let connection = self.tenant(tenant).await?;
-        let query = Fixed(sql_query(RUNNING_OF_AGENT).bind::<SqlUuid, _>(tenant.0).bind::<SqlUuid, _>(agent.0));
+        let query = Fixed(sql_query(RUNNING).bind::<SqlUuid, _>(tenant.0).bind::<Nullable<SqlUuid>, _>(agent.map(|agent| agent.0)));
         let running: Vec<Running> = connection.run(query.load(&mut connection.pipe())).await?;
-        Ok(running.into_iter().map(|running| TraceId(running.id)).collect())
+        Ok(running.into_iter().map(|running| (TraceId(running.id), AgentId(running.agent_id))).collect())
     }
 
     async fn all_tenants_renew_leases(&self, ids: &[TraceId], lasts: TimeDelta) -> Result<Vec<TraceId>> {
         let connection = self.engine().await?;
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let query = Fixed(sql_query(RENEW).bind::<Array<SqlUuid>, _>(ids).bind::<Interval, _>(lasts));
-        let running: Vec<Running> = connection.run(query.load(&mut connection.pipe())).await?;
+        let running: Vec<Renewed> = connection.run(query.load(&mut connection.pipe())).await?;
         Ok(running.into_iter().map(|running| TraceId(running.id)).collect())
     }
 

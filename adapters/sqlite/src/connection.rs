@@ -3,7 +3,13 @@
 use crate::failure::Failure;
 use goclaw_ports::Error;
 use rusqlite::{Connection, OpenFlags, ffi};
-use std::{path::Path, sync::OnceLock, time::Duration};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
 
 /// How long a statement waits for a lock of another program (a backup tool, a shell) on the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +31,38 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, Failure> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     Ok(connection)
+}
+
+/// The write-ahead log as a file, to bring it to the disk where a commit did not.
+pub(crate) struct Log {
+    path: PathBuf,
+    /// Kept open: SQLite has no locks on this file that closing it would lose.
+    file: Option<File>,
+}
+
+impl Log {
+    /// The log of this database.
+    pub fn of(database: &Path) -> Self {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-wal");
+        Self { path: path.into(), file: None }
+    }
+
+    /// Waits until the disk has what was committed.
+    pub fn sync(&mut self) {
+        if let Err(error) = self.try_sync() {
+            // The next commit that waits for the disk tells who waits for it.
+            tracing::error!(%error, "the database's log could not be synced");
+        }
+    }
+
+    pub fn try_sync(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::open(&self.path)?),
+        };
+        file.sync_data()
+    }
 }
 
 /// A connection that reads. The file must be there, with a write-ahead log.

@@ -2,7 +2,7 @@
 
 use crate::{
     SqliteOptions,
-    connection::{open_reader, open_writer},
+    connection::{Log, open_reader, open_writer},
     failure::Failure,
     lock::DatabaseLock,
     locks::NamedLocks,
@@ -64,8 +64,9 @@ impl Sqlite {
             .collect::<Result<Vec<_>>>()?;
 
         let (writes, orders) = Queue::new();
+        let log = Log::of(path);
         let writer = start("sqlite-write", move || {
-            queue::write(&connection, orders);
+            queue::write(&connection, log, orders);
             finish(connection);
             drop(lock);
         })?;
@@ -78,7 +79,7 @@ impl Sqlite {
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
         T: Send + 'static,
     {
-        self.reads.call(work).await
+        self.reads.call(false, work).await
     }
 
     /// Has `work` done as one atomic step and answers when the disk has it. It is done even if the caller goes away.
@@ -87,7 +88,17 @@ impl Sqlite {
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
         T: Send + 'static,
     {
-        self.writes.call(work).await
+        self.writes.call(false, work).await
+    }
+
+    /// As [`Sqlite::write`], but answers when the system has it: a crash of this process loses none of it, and one of the machine
+    /// what was written in the last moment. The disk has it as soon as the writer has nothing else to do.
+    pub async fn write_relaxed<T, F>(&self, work: F) -> Result<T>
+    where
+        F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.writes.call(true, work).await
     }
 }
 

@@ -3,8 +3,9 @@
 //! One thread owns the write connection and commits whatever waits for it in one transaction; a few threads read, each
 //! with a connection of its own. Callers await answers, so that no worker of the async runtime ever waits for the disk.
 //!
-//! Every commit is synced (`synchronous=FULL`): what a store has answered survives a crash of the process or the
-//! machine. Because writes are committed in groups, many writers share the price of one sync.
+//! Commits are synced before they are answered (`synchronous=FULL`): what a store has answered survives a crash of the
+//! process or the machine. Because writes are committed in groups, many writers share the price of one sync. Traces, and
+//! what a model said, are answered first and synced right after: a crash of the process loses none of them either.
 #![deny(missing_docs)]
 
 mod activity;

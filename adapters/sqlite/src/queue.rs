@@ -1,6 +1,6 @@
 //! Jobs, and the threads that do them.
 
-use crate::failure::Failure;
+use crate::{connection::Log, failure::Failure};
 use goclaw_ports::{Error, Result};
 use rusqlite::Connection;
 use std::{
@@ -32,10 +32,13 @@ pub(crate) trait Job: Send {
     fn answer(self: Box<Self>, lost: Option<Error>);
     /// Whether nobody waits any more.
     fn is_abandoned(&self) -> bool;
+    /// Whether who waits may be told before the disk has what it wrote.
+    fn is_relaxed(&self) -> bool;
 }
 
 struct Call<F, T> {
     work: Option<F>,
+    relaxed: bool,
     outcome: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
@@ -68,6 +71,10 @@ where
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
+
+    fn is_relaxed(&self) -> bool {
+        self.relaxed
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -95,17 +102,17 @@ impl Queue {
         (Self { orders }, receiver)
     }
 
-    /// Has `work` done and answers with its outcome.
+    /// Has `work` done and answers with its outcome; if it is relaxed, perhaps before the disk has what it wrote.
     ///
     /// # Errors
     /// `Unavailable` if the queue was closed, or is full for too long; `Internal` if `work` panics.
-    pub async fn call<T, F>(&self, work: F) -> Result<T>
+    pub async fn call<T, F>(&self, relaxed: bool, work: F) -> Result<T>
     where
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, outcome) = oneshot::channel();
-        let job = Call { work: Some(work), outcome: None, reply };
+        let job = Call { work: Some(work), relaxed, outcome: None, reply };
         self.send(Order::Run(Box::new(job))).await?;
         outcome.await.unwrap_or_else(|_| Err(Error::unavailable("database")))
     }
@@ -125,8 +132,9 @@ impl Queue {
 }
 
 /// The life of the writing thread: until the queue is closed, takes what waits and commits it together.
-pub(crate) fn write(connection: &Connection, mut orders: mpsc::Receiver<Order>) {
+pub(crate) fn write(connection: &Connection, mut log: Log, mut orders: mpsc::Receiver<Order>) {
     let mut batch = VecDeque::with_capacity(BATCH);
+    let mut unsynced = false;
     while let Some(order) = orders.blocking_recv() {
         let mut next = Some(order);
         while let Some(order) = next.take() {
@@ -141,8 +149,14 @@ pub(crate) fn write(connection: &Connection, mut orders: mpsc::Receiver<Order>) 
         metrics::gauge!("goclaw_db_queue_length").set(count(batch.len() + orders.len()));
         metrics::histogram!("goclaw_db_commit_jobs").record(count(batch.len()));
         let started = Instant::now();
+        let relaxed = batch.iter().all(|job| job.is_relaxed());
         commit(connection, &mut batch);
         metrics::histogram!("goclaw_db_commit_seconds").record(started.elapsed());
+        unsynced |= relaxed;
+        if unsynced && orders.is_empty() {
+            log.sync();
+            unsynced = false;
+        }
         metrics::gauge!("goclaw_db_queue_length").set(count(orders.len()));
     }
 }
@@ -196,7 +210,9 @@ pub(crate) fn commit(connection: &Connection, batch: &mut VecDeque<Box<dyn Job>>
 
 /// Moves jobs from `batch` to `done` while it does them. An error means that nothing that is in `done` was kept.
 fn transaction(connection: &Connection, batch: &mut VecDeque<Box<dyn Job>>, done: &mut Vec<Box<dyn Job>>) -> Result<(), Failure> {
-    if let Err(error) = execute(connection, "begin immediate") {
+    // A commit that waits for the disk brings there what was written before it, too.
+    let synced = if batch.iter().all(|job| job.is_relaxed()) { "pragma synchronous = normal" } else { "pragma synchronous = full" };
+    if let Err(error) = execute(connection, synced).and_then(|()| execute(connection, "begin immediate")) {
         done.extend(batch.drain(..));
         return Err(error.into());
     }

@@ -288,7 +288,9 @@ impl SessionStore for Sqlite {
     async fn append(&self, tenant: TenantId, key: &str, messages: &[ChatMessage], delta: &SessionDelta, now: DateTime<Utc>) -> Result<()> {
         let messages = texts(messages, now)?;
         let (key, delta) = (key.to_owned(), delta.clone());
-        self.write(move |connection| append(connection, tenant, &key, &messages, &delta, now).map(drop)).await
+        let relaxed = delta.relaxed;
+        let work = move |connection: &Connection| append(connection, tenant, &key, &messages, &delta, now).map(drop);
+        if relaxed { self.write_relaxed(work).await } else { self.write(work).await }
     }
 
     async fn messages_before(&self, tenant: TenantId, key: &str, before: Option<i64>, limit: i64) -> Result<Vec<StoredMessage>> {

@@ -74,17 +74,18 @@ fn put_spans(connection: &Connection, tenant: TenantId, spans: &[Span]) -> Resul
 impl TraceStore for Sqlite {
     async fn insert(&self, tenant: TenantId, trace: &Trace) -> Result<()> {
         let trace = trace.clone();
-        self.write(move |connection| row::insert_trace(connection, tenant, &trace).unless_exists("trace", trace.id).unless_missing("tenant", tenant)).await
+        self.write_relaxed(move |connection| row::insert_trace(connection, tenant, &trace).unless_exists("trace", trace.id).unless_missing("tenant", tenant))
+            .await
     }
 
     async fn put_spans(&self, tenant: TenantId, spans: &[Span]) -> Result<()> {
         let spans = spans.to_vec();
-        self.write(move |connection| put_spans(connection, tenant, &spans)).await
+        self.write_relaxed(move |connection| put_spans(connection, tenant, &spans)).await
     }
 
     async fn finish(&self, tenant: TenantId, id: TraceId, end: &TraceEnd) -> Result<bool> {
         let end = end.clone();
-        self.write(move |connection| {
+        self.write_relaxed(move |connection| {
             let mut statement = connection.prepare_cached(
                 "update traces set end_time = ?3, duration_ms = max(0, (?3 - start_time) / 1000), status = ?4, error = ?5, output_preview = ?6
                  where tenant_id = ?1 and id = ?2",
@@ -183,15 +184,16 @@ impl TraceStore for Sqlite {
         .await
     }
 
-    async fn running_of_agent(&self, tenant: TenantId, agent: AgentId) -> Result<Vec<TraceId>> {
+    async fn running(&self, tenant: TenantId, agent: Option<AgentId>) -> Result<Vec<(TraceId, AgentId)>> {
         self.read(move |connection| {
             // Few traces run at once, so the index of those is the way to them.
             let mut statement = connection.prepare_cached(&format!(
-                "select id from traces indexed by traces_by_lease
-                 where status = 'running' and lease_until > {NOW} and tenant_id = ?1 and agent_id = ?2 order by lease_until desc limit 1000",
+                "select id, agent_id from traces indexed by traces_by_lease
+                 where status = 'running' and lease_until > {NOW} and tenant_id = ?1 and agent_id = coalesce(?2, agent_id)
+                 order by lease_until desc limit 10000",
             ))?;
-            let running = statement.query_map(params![Text(tenant), Text(agent)], |row| row.get::<_, Text<TraceId>>(0))?;
-            Ok(running.map(|id| id.map(|id| id.0)).collect::<rusqlite::Result<_>>()?)
+            let running = statement.query_map(params![Text(tenant), agent.map(Text)], |row| Ok((row.id("id")?, row.id("agent_id")?)))?;
+            Ok(running.collect::<rusqlite::Result<_>>()?)
         })
         .await
     }

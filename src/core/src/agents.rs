@@ -28,7 +28,7 @@ use crate::{
     context_files,
     known::KnownAgents,
     pools::Routes,
-    runs::Runs,
+    runs::{Runs, elsewhere::Elsewhere},
     settings::{Settings, TenantSettings},
     summoning::{self, Job, Order, Summoner},
     workspace,
@@ -55,6 +55,7 @@ pub struct Agents {
     pub(crate) settings: Arc<TenantSettings>,
     pub(crate) audit: Audit,
     pub(crate) runs: Arc<Runs>,
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) summoner: Arc<Summoner>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -98,8 +99,9 @@ impl Agents {
     pub async fn list_active(&self, caller: &Caller) -> Result<Vec<AgentSummary>> {
         caller.require(Role::Viewer, Access::Read, "agents.list")?;
         let agents = self.known.matching(caller.tenant, &visible_to(caller, Some(AgentStatus::Active))?).await?;
+        let busy = self.elsewhere.busy(caller.tenant, None).await?;
         let summary = |agent: &Agent| AgentSummary {
-            is_running: self.runs.of_agent(caller.tenant, &agent.agent_key) > 0,
+            is_running: self.runs.of_agent(caller.tenant, &agent.agent_key) > 0 || busy.contains(&agent.id),
             name: agent.display_name.clone(),
             id: agent.agent_key.clone(),
             model: agent.model.clone(),
@@ -205,7 +207,7 @@ impl Agents {
     }
 
     async fn remove(&self, caller: &Caller, agent: &Agent) -> Result<()> {
-        self.runs.stop_agent(caller.tenant, &agent.agent_key).await;
+        self.stop_runs(agent).await?;
         if !self.store.delete(caller.tenant, agent.id).await? {
             return Err(Error::not_found("agent", agent.id));
         }

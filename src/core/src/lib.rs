@@ -308,6 +308,8 @@ impl Core {
             Arc::new(Routes { providers: stores.providers.clone(), registry: registry.clone(), standings, quotas: quotas.clone(), turns: Default::default() });
         let tracer = Tracer::start(stores.traces.clone(), stores.usage.clone(), exporter, bus.clone(), clock.clone(), ids.clone(), &runtime);
         let tracer = tracer.keeping(settings.get().trace_preview);
+        let exclusive = stores.database.exclusive();
+        let elsewhere = Elsewhere { tracer: tracer.clone(), bus: bus.clone(), locks: stores.locks.clone(), alone: exclusive };
         let summoner = Arc::new(Summoner {
             store: stores.agents.clone(),
             registry: registry.clone(),
@@ -326,6 +328,7 @@ impl Core {
             settings: tenant_settings.clone(),
             audit: audit.clone(),
             runs: runs.clone(),
+            elsewhere: elsewhere.clone(),
             summoner: summoner.clone(),
             routes: routes.clone(),
             clock: clock.clone(),
@@ -447,7 +450,6 @@ impl Core {
         });
         let engine = subagents.engine().clone();
         let tools = engine.tools.clone();
-        let exclusive = stores.database.exclusive();
         tokio::try_join!(stored.refresh_all(), tools.seed(), summoner.follow(exclusive), tracer.give_up(&*bus, exclusive))?;
         if !exclusive {
             tracer.keep_leases(bus.clone(), &runtime);
@@ -461,7 +463,6 @@ impl Core {
             stop: Default::default(),
         });
         resumption.follow(exclusive).await?;
-        let elsewhere = Elsewhere { tracer: tracer.clone(), bus: bus.clone(), locks: stores.locks.clone(), alone: exclusive };
         elsewhere.obey(runs.clone(), &runtime);
         let sessions = Arc::new(Sessions {
             store: stores.sessions.clone(),
@@ -484,6 +485,7 @@ impl Core {
             channels,
             engine: engine.clone(),
             runs: runs.clone(),
+            elsewhere: elsewhere.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
@@ -499,7 +501,7 @@ impl Core {
             agents: agents.clone(),
             sessions: sessions.clone(),
             runs: runs.clone(),
-            elsewhere,
+            elsewhere: elsewhere.clone(),
             rate: rate.clone(),
             files: user_files.clone(),
             ids: ids.clone(),
@@ -509,6 +511,7 @@ impl Core {
             services,
             settings: settings.clone(),
             runs: runs.clone(),
+            elsewhere,
             clock: clock.clone(),
             started_at: clock.now(),
             version,

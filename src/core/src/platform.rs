@@ -2,7 +2,7 @@
 
 use crate::{
     caller::{Access, Caller},
-    runs::Runs,
+    runs::{Runs, elsewhere::Elsewhere},
     settings::{Edition, LiveSettings},
 };
 use async_trait::async_trait;
@@ -29,6 +29,7 @@ pub struct Platform {
     pub(crate) services: Vec<Arc<dyn Service>>,
     pub(crate) settings: Arc<LiveSettings>,
     pub(crate) runs: Arc<Runs>,
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) version: &'static str,
@@ -188,10 +189,14 @@ impl Platform {
         caller.require(Role::Viewer, Access::Read, "status")?;
         let filter = AgentFilter { visible_to: (caller.role != Role::Owner).then(|| caller.user.to_string()), status: Some(AgentStatus::Active) };
         let stores = &self.stores;
-        let (agents, agent_total, sessions) =
-            tokio::try_join!(stores.agents.list(caller.tenant, &filter), stores.agents.count(caller.tenant), stores.sessions.count(caller.tenant))?;
+        let (agents, agent_total, sessions, busy) = tokio::try_join!(
+            stores.agents.list(caller.tenant, &filter),
+            stores.agents.count(caller.tenant),
+            stores.sessions.count(caller.tenant),
+            self.elsewhere.busy(caller.tenant, None),
+        )?;
         let state = |agent: goclaw_ports::agents::Agent| AgentState {
-            is_running: self.runs.of_agent(caller.tenant, &agent.agent_key) > 0,
+            is_running: self.runs.of_agent(caller.tenant, &agent.agent_key) > 0 || busy.contains(&agent.id),
             id: agent.agent_key,
             model: agent.model,
         };

@@ -243,12 +243,9 @@ impl Runs {
         runs
     }
 
-    /// Stops an agent's runs and waits until they have ended.
-    pub async fn stop_agent(&self, tenant: TenantId, agent_key: &str) {
-        for run in self.of_tenant(tenant).iter().filter(|run| run.agent_key == agent_key) {
-            run.cancel.cancel();
-        }
-        self.wait_until(Duration::from_secs(10), |runs| runs.of_agent(tenant, agent_key) == 0).await;
+    /// Stops an agent's runs. They end a moment later.
+    pub fn cancel_agent(&self, tenant: TenantId, agent_key: &str) {
+        self.of_tenant(tenant).iter().filter(|run| run.agent_key == agent_key).for_each(|run| run.cancel.cancel());
     }
 
     /// Waits until an agent has no run any more. `false` if it still has when the time is up.

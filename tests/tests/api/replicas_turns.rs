@@ -172,3 +172,50 @@ async fn conversations_of_the_same_name_in_two_tenants_do_not_wait_for_each_othe
     assert_eq!(there.call("chat.send", &message(&session, "second")).await.unwrap()["content"], "Two.");
     assert_eq!(lines(&history(&mut there, &session).await), ["user: second", "assistant: Two."]);
 }
+
+/// What `agents.list`, `agent` and `status` say of whether the fox is at work.
+async fn at_work(socket: &mut WsClient) -> [bool; 3] {
+    let listed = socket.call("agents.list", &json!({})).await.unwrap()["agents"][0]["isRunning"].clone();
+    let named = socket.call("agent", &json!({"agentId": "fox"})).await.unwrap()["isRunning"].clone();
+    let told = socket.call("status", &json!({})).await.unwrap()["agents"][0]["isRunning"].clone();
+    [listed, named, told].map(|running| running.as_bool().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_at_work_at_the_other_gateway_is_seen_and_waited_for() {
+    let (one, two) = pair().await;
+    let tenant = one.owner().post("/v1/tenants", &json!({"name": "A", "slug": "a"})).await.expect(201)["id"].as_str().unwrap().to_owned();
+    create_agent(&one.owner().tenant(&tenant), "fox").await;
+    let of_a = json!({"token": goclaw_tests::server::GATEWAY_TOKEN, "user_id": "system", "tenant_id": tenant});
+    let (mut here, mut there, mut stranger) = (one.owner_socket().await, two.owner_socket().await, two.connected(&of_a).await);
+    let gate = Gate::closed();
+    one.llm.next(Answer::text("One.").gated(&gate));
+    assert_eq!(at_work(&mut there).await, [false; 3]);
+    let sent = here.send("chat.send", &message(&fox_session("1"), "hello")).await;
+    eventually("the run is known at the other gateway", async || (at_work(&mut there).await == [true; 3]).then_some(())).await;
+    assert_eq!(at_work(&mut stranger).await, [false; 3], "an agent of the same name in another tenant");
+    let running = json!({"id": "fox", "status": "running"});
+    assert_eq!(there.call("agent.wait", &json!({"agentId": "fox", "timeoutMs": 1})).await.unwrap(), running);
+    let waiting = there.send("agent.wait", &json!({"agentId": "fox"})).await;
+    gate.open();
+    assert_eq!(here.answer(&sent).await.unwrap()["content"], "One.");
+    assert_eq!(there.answer(&waiting).await.unwrap(), json!({"id": "fox", "status": "idle"}));
+    assert_eq!(at_work(&mut there).await, [false; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_runs_of_an_agent_that_is_deleted_stop_at_the_other_gateway() {
+    let (one, two) = pair().await;
+    create_agent(&one.owner(), "owl").await;
+    one.llm.always(Answer::hang());
+    let (mut here, mut there) = (one.owner_socket().await, two.owner_socket().await);
+    let of_fox = here.send("chat.send", &message(&fox_session("1"), "hello")).await;
+    let of_owl = here.send("chat.send", &message("agent:owl:ws:direct:1", "hello")).await;
+    one.llm.wait_for_questions(2).await;
+    there.call("agents.delete", &json!({"agentId": "fox"})).await.unwrap();
+    assert_eq!(here.answer(&of_fox).await.unwrap(), json!({"cancelled": true}));
+    let left = there.call("agents.list", &json!({})).await.unwrap()["agents"].clone();
+    assert_eq!((left[0]["id"].as_str(), left[1].is_null()), (Some("owl"), true), "{left}");
+    here.call("chat.abort", &json!({"sessionKey": "agent:owl:ws:direct:1"})).await.unwrap();
+    assert_eq!(here.answer(&of_owl).await.unwrap(), json!({"cancelled": true}));
+}

@@ -354,9 +354,9 @@ on_both_databases! {
         for now in [behind, ahead] {
             assert!(db.stores.traces.all_tenants_fail_running(Some(TimeDelta::zero()), now, "gone").await.unwrap().is_empty(), "both leases hold");
         }
-        assert_eq!(db.stores.traces.running_of_agent(a, fox.id).await.unwrap().len(), 2);
+        assert_eq!(db.stores.traces.running(a, Some(fox.id)).await.unwrap().len(), 2);
         db.stores.traces.all_tenants_renew_leases(&ids, TimeDelta::seconds(-1)).await.unwrap();
-        assert!(db.stores.traces.running_of_agent(a, fox.id).await.unwrap().is_empty());
+        assert!(db.stores.traces.running(a, Some(fox.id)).await.unwrap().is_empty());
         assert_eq!(db.stores.traces.all_tenants_fail_running(Some(TimeDelta::zero()), behind, "gone").await.unwrap().len(), 2, "both are over");
     }
 
@@ -404,8 +404,12 @@ on_both_databases! {
         let fox = db.agent(a, "fox").await;
         let of_fox = Trace { agent_id: Some(fox.id), ..trace() };
         db.stores.traces.insert(a, &of_fox).await.unwrap();
-        assert_eq!(db.stores.traces.running_of_agent(a, fox.id).await.unwrap(), [of_fox.id]);
-        assert!(db.stores.traces.running_of_agent(b, fox.id).await.unwrap().is_empty());
+        for agent in [None, Some(fox.id)] {
+            assert_eq!(db.stores.traces.running(a, agent).await.unwrap(), [(of_fox.id, fox.id)], "and not the one without an agent");
+            assert!(db.stores.traces.running(b, agent).await.unwrap().is_empty());
+        }
+        let owl = db.agent(a, "owl").await;
+        assert!(db.stores.traces.running(a, Some(owl.id)).await.unwrap().is_empty());
         assert_eq!(db.stores.traces.find(b, of_a.id).await.unwrap(), None);
         assert_eq!(db.stores.traces.list(b, &all()).await.unwrap().0, std::slice::from_ref(&of_b));
         assert!(!db.stores.traces.finish(b, of_a.id, &end(TraceStatus::Error, "stolen")).await.unwrap());

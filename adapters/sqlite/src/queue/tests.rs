@@ -1,5 +1,5 @@
 use super::*;
-use crate::connection::{open_reader, open_writer};
+use crate::connection::{Log, open_reader, open_writer};
 use goclaw_ports::ErrorKind;
 use std::{
     path::{Path, PathBuf},
@@ -59,7 +59,7 @@ fn note(connection: &Connection, text: &str) -> Result<(), Failure> {
 
 fn job<T: Send + 'static>(work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
     let (reply, outcome) = oneshot::channel();
-    (Box::new(Call { work: Some(work), outcome: None, reply }), outcome)
+    (Box::new(Call { work: Some(work), relaxed: false, outcome: None, reply }), outcome)
 }
 
 /// Writes a note and looks, when it is answered, at what another connection sees.
@@ -80,6 +80,9 @@ impl Job for Witness {
     fn is_abandoned(&self) -> bool {
         false
     }
+    fn is_relaxed(&self) -> bool {
+        false
+    }
 }
 
 #[test]
@@ -93,6 +96,35 @@ fn every_answer_of_a_batch_comes_after_its_one_commit() {
     drop(seen);
     assert_eq!(answers.iter().collect::<Vec<_>>(), vec![vec!["a", "b", "c"]; 3]);
     assert_eq!(commits.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_commit_waits_for_the_disk_unless_all_that_it_has_is_relaxed() {
+    let place = Place::new();
+    let waits = |connection: &Connection| Ok(connection.query_row("pragma synchronous", [], |row| row.get::<_, i64>(0))? == 2);
+    for kinds in [&[false] as &[bool], &[true], &[true, true], &[true, false], &[false, true]] {
+        let (mut batch, mut answers) = (VecDeque::new(), vec![]);
+        for relaxed in kinds {
+            let (reply, answer) = oneshot::channel();
+            batch.push_back(Box::new(Call { work: Some(waits), relaxed: *relaxed, outcome: None, reply }) as Box<dyn Job>);
+            answers.push(answer);
+        }
+        commit(&place.writer, &mut batch);
+        for mut answer in answers {
+            assert_eq!(answer.try_recv().unwrap().unwrap(), kinds.contains(&false), "{kinds:?}");
+        }
+    }
+}
+
+#[test]
+fn the_log_of_an_open_database_can_be_synced_again_and_again() {
+    let place = Place::new();
+    let mut log = Log::of(&place.path());
+    log.try_sync().unwrap();
+    log.try_sync().unwrap();
+    assert!(Log::of(&place.directory.path().join("other.db")).try_sync().is_err());
+    note(&place.writer, "kept").unwrap();
+    assert_eq!(place.notes(), ["kept"], "the locks are there yet");
 }
 
 #[test]
@@ -166,7 +198,7 @@ async fn what_waits_for_the_writer_is_committed_together_and_closing_waits_for_i
     let path = place.path();
     let (queue, orders) = Queue::new();
     let writer = thread::spawn(move || {
-        write(&place.writer, orders);
+        write(&place.writer, Log::of(&place.path()), orders);
         place
     });
 
@@ -195,7 +227,7 @@ async fn what_waits_for_the_writer_is_committed_together_and_closing_waits_for_i
     assert_eq!(notes(&path).len(), 101);
     assert_eq!(commits.load(Ordering::SeqCst), 2);
     let _place = writer.join().unwrap();
-    let late = queue.call(|connection| note(connection, "late")).await;
+    let late = queue.call(false, |connection| note(connection, "late")).await;
     assert_eq!(late.unwrap_err().kind, ErrorKind::Unavailable);
 }
 
@@ -224,10 +256,10 @@ async fn a_reading_thread_survives_a_panic_and_cannot_write() {
     let reader = open_reader(&place.path()).unwrap();
     let (queue, orders) = Queue::new();
     let thread = thread::spawn(move || read(&reader, &Mutex::new(orders)));
-    let panicked = queue.call::<(), _>(|_| panic!("out of luck")).await;
+    let panicked = queue.call::<(), _>(false, |_| panic!("out of luck")).await;
     assert_eq!(panicked.unwrap_err().kind, ErrorKind::Internal);
-    assert_eq!(queue.call(|connection| note(connection, "forbidden")).await.unwrap_err().kind, ErrorKind::Unavailable);
-    assert_eq!(queue.call(|connection| Ok(connection.query_row("select 42", [], |row| row.get::<_, i64>(0))?)).await.unwrap(), 42);
+    assert_eq!(queue.call(false, |connection| note(connection, "forbidden")).await.unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(queue.call(false, |connection| Ok(connection.query_row("select 42", [], |row| row.get::<_, i64>(0))?)).await.unwrap(), 42);
     queue.close().await;
     thread.join().unwrap();
     assert!(place.notes().is_empty());

@@ -105,7 +105,7 @@ impl Heart {
 
     /// Whether the agent has a run, here or on another gateway that vouches for it.
     async fn is_busy(&self, turn: &Turn) -> Result<bool> {
-        Ok(self.runs.of_agent(turn.tenant, &turn.agent.agent_key) > 0 || self.engine.tracer.runs_elsewhere(turn.tenant, turn.agent.id).await?)
+        Ok(self.runs.of_agent(turn.tenant, &turn.agent.agent_key) > 0 || !self.elsewhere.busy(turn.tenant, Some(turn.agent.id)).await?.is_empty())
     }
 
     async fn find_agent(&self, tenant: TenantId, beat: &Heartbeat) -> Result<Option<Agent>> {

@@ -2,7 +2,7 @@
 
 use crate::{
     counters,
-    runs::{Runs, engine::Engine},
+    runs::{Runs, elsewhere::Elsewhere, engine::Engine},
 };
 use chrono::TimeDelta;
 use goclaw_ports::{
@@ -41,6 +41,7 @@ pub(crate) struct Heart {
     pub channels: Arc<dyn Channels>,
     pub engine: Arc<Engine>,
     pub runs: Arc<Runs>,
+    pub elsewhere: Elsewhere,
     pub bus: Arc<dyn EventBus>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,

@@ -3,15 +3,19 @@
 use super::Runs;
 use crate::traces::Tracer;
 use goclaw_ports::{
-    Result, TenantId,
+    AgentId, Result, TenantId,
     events::{Event, EventBus, Heard},
     locks::Locks,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
-/// Asks the other gateways to stop runs, which it names: what begins while they are told goes on. It never leaves them.
+/// Asks the other gateways to stop runs, which it names (what begins while they are told goes on), or all of an agent. It never leaves
+/// them.
 const STOP: &str = "run.stop";
+/// How often somebody who waits for runs of other gateways looks.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The other gateways of this installation.
 #[derive(Clone)]
@@ -54,6 +58,36 @@ impl Elsewhere {
         Ok(ids)
     }
 
+    /// The agents that have a run at another gateway; if one is named, it alone is looked at. A gateway that crashed vouches for its runs
+    /// for a while yet.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn busy(&self, tenant: TenantId, agent: Option<AgentId>) -> Result<HashSet<AgentId>> {
+        if self.alone { Ok(HashSet::new()) } else { self.tracer.busy_elsewhere(tenant, agent).await }
+    }
+
+    /// Waits until an agent has no run at another gateway any more. `false` if it still has when the time is up.
+    ///
+    /// # Errors
+    /// As [`Elsewhere::busy`].
+    pub async fn wait_for_agent(&self, tenant: TenantId, agent: AgentId, until: Instant) -> Result<bool> {
+        while !self.busy(tenant, Some(agent)).await?.is_empty() {
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;
+        }
+        Ok(true)
+    }
+
+    /// Has an agent's runs at the other gateways stopped. They end a moment later.
+    pub fn stop_agent(&self, tenant: TenantId, agent_key: &str) {
+        if !self.alone {
+            self.bus.publish(Event::new(tenant, STOP, json!({"agentKey": agent_key})));
+        }
+    }
+
     /// Stops what the others ask this gateway to stop, until the bus is gone.
     pub fn obey(&self, runs: Arc<Runs>, runtime: &tokio::runtime::Handle) {
         if self.alone {
@@ -67,6 +101,7 @@ impl Elsewhere {
                         for id in event.payload["runIds"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                             runs.find(event.tenant, "", id).iter().for_each(|run| run.cancel.cancel());
                         }
+                        event.payload["agentKey"].as_str().into_iter().for_each(|agent| runs.cancel_agent(event.tenant, agent));
                     }
                     // Who is not heard asks again.
                     Heard::Event(_) | Heard::Missed(_) => {}

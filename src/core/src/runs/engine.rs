@@ -332,6 +332,7 @@ impl Engine {
             provider: Some(spoken.elsewhere.as_ref().map_or(prepared.provider.name(), |other| &other.provider).to_owned()),
             metadata: result_marks(&prepared.request, end.is_ok(), &spoken),
             answered: answered.clone(),
+            relaxed: true,
             ..SessionDelta::default()
         };
         let mut last = spoken.unstored;

@@ -225,7 +225,8 @@ impl<'a> Steps<'a> {
     async fn store(&mut self, messages: Vec<ChatMessage>) -> Result<()> {
         let (sessions, now) = (self.engine.sessions.clone(), self.engine.clock.now());
         let (tenant, key) = (self.prepared.request.caller.tenant, self.prepared.request.session_key.clone());
-        let storing = self.engine.runtime.spawn(async move { sessions.append(tenant, &key, &messages, &SessionDelta::default(), now).await });
+        let delta = SessionDelta { relaxed: true, ..SessionDelta::default() };
+        let storing = self.engine.runtime.spawn(async move { sessions.append(tenant, &key, &messages, &delta, now).await });
         let stored = self.storing.insert(storing).await;
         self.storing = None;
         stored.map_err(Error::internal)?

@@ -11,7 +11,7 @@ use goclaw_ports::{
 };
 use serde_json::{Map, Value, json};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -73,14 +73,14 @@ impl Tracer {
         });
     }
 
-    /// Whether an agent has a run that another process vouches for.
+    /// The agents that have runs that other processes vouch for; if one is named, it alone is looked at.
     ///
     /// # Errors
     /// What the store says.
-    pub(crate) async fn runs_elsewhere(&self, tenant: TenantId, agent: AgentId) -> Result<bool> {
-        let running = self.store.running_of_agent(tenant, agent).await?;
+    pub(crate) async fn busy_elsewhere(&self, tenant: TenantId, agent: Option<AgentId>) -> Result<HashSet<AgentId>> {
+        let running = self.store.running(tenant, agent).await?;
         let own = self.leases.open();
-        Ok(running.iter().any(|trace| !own.contains_key(trace)))
+        Ok(running.into_iter().filter(|(trace, _)| !own.contains_key(trace)).map(|(_, agent)| agent).collect())
     }
 
     /// The runs that other processes vouch for, each with its conversation and its id: of a conversation, one by its id, or one by its

@@ -60,7 +60,7 @@ impl TraceStore for Shelf {
     async fn llm_calls(&self, _: TenantId, _: &LlmCallFilter) -> Result<Vec<LlmCall>> {
         Ok(vec![])
     }
-    async fn running_of_agent(&self, _: TenantId, _: AgentId) -> Result<Vec<TraceId>> {
+    async fn running(&self, _: TenantId, _: Option<AgentId>) -> Result<Vec<(TraceId, AgentId)>> {
         Ok(vec![])
     }
     async fn all_tenants_renew_leases(&self, ids: &[TraceId], _: TimeDelta) -> Result<Vec<TraceId>> {

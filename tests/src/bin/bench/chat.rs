@@ -26,9 +26,12 @@ const USUAL_TIME: Duration = Duration::from_secs(1);
 /// How many pieces an answer has that is streamed at once.
 const PIECES: u32 = 8;
 
-const MANY: Plan = Plan { streams: 200, chunks: 100, every: Duration::from_millis(20) };
-const WARMING: Plan = Plan { streams: 200, chunks: 5, every: Duration::from_millis(20) };
-const CROWD: Plan = Plan { streams: 1_000, chunks: 60, every: Duration::from_millis(50) };
+/// At any time as many streams, which begin and end one by one, as those of many users do: 20 of each a second.
+const MANY: Plan = Plan { streams: 200, chunks: 500, every: Duration::from_millis(20), step: Duration::from_micros(50_100), turns: 2 };
+/// As many that all begin within half a second, so that for a quarter of their time the gateway opens others.
+const BURST: Plan = Plan { streams: 200, chunks: 100, every: Duration::from_millis(20), step: Duration::from_micros(2_600), turns: 1 };
+const WARMING: Plan = Plan { chunks: 5, ..BURST };
+const CROWD: Plan = Plan { streams: 1_000, chunks: 60, every: Duration::from_millis(50), ..BURST };
 
 const fn added(what: &'static str, limit: f64, comment: &'static str) -> Measure {
     Measure { what, unit: Unit::Ms, lite: Target::AtMost(limit), standard: Target::AtMost(limit), comment }
@@ -97,9 +100,13 @@ static STREAMED: Whole = Whole {
     errors: errors("chat as SSE, instant model: errors", "anything but 200"),
 };
 
-static PIECE_P50: Measure = reported("200 streams: added per chunk, p50", Unit::Ms, "100 chunks each, one every 20 ms; through the gateway − direct");
+static PIECE_P50: Measure =
+    reported("200 streams: added per chunk, p50", Unit::Ms, "answers of 10 s, a chunk every 20 ms, 20 begin and end each second; through the gateway − direct");
 static PIECE_P99: Measure = added("200 streams: added per chunk, p99", 1.0, "the same");
-static STREAM_ERRORS: Measure = errors("200 streams: errors", "refused, broken, or a chunk missing");
+static BURST_P50: Measure =
+    reported("200 streams begun at once: added per chunk, p50", Unit::Ms, "answers of 2 s, all begun within 0.5 s; through the gateway − direct");
+static BURST_P99: Measure = reported("200 streams begun at once: added per chunk, p99", Unit::Ms, "the same");
+static STREAM_ERRORS: Measure = errors("200 streams: errors", "of both: refused, broken, or a chunk missing");
 static CROWD_P99: Measure = reported("1,000 streams: added per chunk, p99", Unit::Ms, "60 chunks each, one every 50 ms, no connection warm");
 static CROWD_ERRORS: Measure = errors("1,000 streams: errors", "refused, broken, or a chunk missing");
 static CROWD_MEMORY: Measure = Measure {
@@ -120,6 +127,8 @@ pub struct Asking<'a> {
     pub upstream: &'a Upstream,
     /// The API key for the gateway.
     pub key: &'a str,
+    /// Another one, with which anybody may chat.
+    pub clients_key: &'a str,
 }
 
 impl Asking<'_> {
@@ -169,11 +178,16 @@ impl Asking<'_> {
     pub async fn streams(&self, table: &mut Table, gateway: &Gateway) -> Result<()> {
         self.pace(WARMING);
         listen(&self.through(gateway, true), WARMING).await.context("warming up")?;
-        let (ours, models) = self.both(gateway, self.sized(MANY)).await?;
-        for (measure, share) in [(&PIECE_P50, 0.5), (&PIECE_P99, 0.99)] {
-            self.delay(table, measure, share, &ours, &models);
+        let mut failures = [Failures::default(), Failures::default()];
+        for (plan, p50, p99) in [(MANY, &PIECE_P50, &PIECE_P99), (BURST, &BURST_P50, &BURST_P99)] {
+            let (ours, models) = self.both(gateway, self.sized(plan)).await?;
+            self.delay(table, p50, 0.5, &ours, &models);
+            self.delay(table, p99, 0.99, &ours, &models);
+            failures[0].add(ours.failures);
+            failures[1].add(models.failures);
         }
-        self.failures(table, &STREAM_ERRORS, ours.failures, models.failures);
+        let [ours, models] = failures;
+        self.failures(table, &STREAM_ERRORS, ours, models);
         Ok(())
     }
 
@@ -197,9 +211,10 @@ impl Asking<'_> {
         gateway.stop()
     }
 
+    /// With less effort there are fewer streams, as far apart that they begin in the same time.
     fn sized(&self, plan: Plan) -> Plan {
-        let streams = self.effort.count(plan.streams as usize);
-        Plan { streams: streams.try_into().unwrap_or(plan.streams), ..plan }
+        let streams = self.effort.count(plan.streams as usize).try_into().unwrap_or(plan.streams);
+        Plan { streams, step: plan.step * plan.streams / streams.max(1), ..plan }
     }
 
     fn pace(&self, plan: Plan) {

@@ -112,11 +112,20 @@ impl Site {
 
     /// Stores an API key that may do everything. The gateway must have run once, and must not run now.
     pub async fn add_key(&self) -> String {
+        self.add_key_of(Scope::Admin, USER).await
+    }
+
+    /// Stores an API key with which anybody may chat, as [`Site::add_key`].
+    pub async fn add_clients_key(&self) -> String {
+        self.add_key_of(Scope::Write, "").await
+    }
+
+    async fn add_key_of(&self, scope: Scope, owner: &str) -> String {
         let stores = match self.dsn() {
             None => open_sqlite(&self.dir.path().join("data/goclaw.db")).await,
             Some(dsn) => open_postgres(dsn, false).await,
         };
-        let key = add_api_key(&stores, Some(TenantId::MASTER), &[Scope::Admin], USER).await;
+        let key = add_api_key(&stores, Some(TenantId::MASTER), &[scope], owner).await;
         stores.database.close().await;
         key
     }

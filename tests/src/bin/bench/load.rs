@@ -5,6 +5,7 @@ use crate::{upstream::micros, wire::Wire};
 use anyhow::{Context, Result, bail};
 use std::{
     borrow::Cow,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,8 +21,6 @@ use tokio::{
 const GRACE: Duration = Duration::from_secs(30);
 /// A connection that fails this often is not tried again.
 const MOST_FAILURES: u64 = 20;
-/// Streams start this far apart. It is no divisor of the pace of the chunks, so that streams do not tick in step.
-const STREAM_STEP: Duration = Duration::from_micros(2_600);
 
 /// Durations in milliseconds, in order.
 #[derive(Debug, Clone, Default)]
@@ -249,11 +248,24 @@ pub struct Plan {
     pub chunks: u32,
     /// How often a piece comes.
     pub every: Duration,
+    /// How far apart they begin. Best no multiple of the pace of the pieces, so that streams do not tick in step.
+    pub step: Duration,
+    /// How many streams each listener opens, one after the other. Of more than one, only that time counts in which all listeners have one.
+    pub turns: u32,
 }
 
 impl Plan {
-    fn length(self) -> Duration {
-        STREAM_STEP * self.streams + self.every * (self.chunks + 1)
+    fn ramp(self) -> Duration {
+        self.step * self.streams
+    }
+
+    fn turn(self) -> Duration {
+        self.every * (self.chunks + 1)
+    }
+
+    /// Which time counts, from the beginning on.
+    fn counted(self) -> Range<Duration> {
+        if self.turns > 1 { self.ramp()..self.turn() * self.turns } else { Duration::ZERO..Duration::MAX }
     }
 }
 
@@ -271,44 +283,49 @@ pub struct Heard {
 /// # Errors
 /// If they do not end in time.
 pub async fn listen(question: &Question, plan: Plan) -> Result<Heard> {
-    let start = Instant::now();
+    let (start, zero) = (Instant::now(), micros());
+    let counted = plan.counted();
+    let at = |after: Duration| zero.saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
+    let counted = at(counted.start)..at(counted.end);
     let mut tasks = JoinSet::new();
     for number in 0..plan.streams {
-        let question = question.clone();
+        let (question, counted) = (question.clone(), counted.clone());
         tasks.spawn(async move {
-            sleep_until(start + STREAM_STEP * number).await;
-            let mut delays = Vec::with_capacity(plan.chunks as usize);
-            let outcome = follow(&question, plan.chunks, &mut delays).await;
-            (delays, outcome.err())
+            sleep_until(start + plan.step * number).await;
+            let (mut delays, mut failures) = (Vec::with_capacity(plan.chunks as usize), Failures::default());
+            for _ in 0..plan.turns {
+                if let Err(error) = follow(&question, plan.chunks, &counted, &mut delays).await {
+                    failures.note(format!("{error:#}"));
+                }
+            }
+            (delays, failures)
         });
     }
-    let outcomes = timeout(plan.length() + GRACE, tasks.join_all()).await.context("the streams did not end")?;
+    let outcomes = timeout(plan.ramp() + plan.turn() * plan.turns + GRACE, tasks.join_all()).await.context("the streams did not end")?;
     let (mut all, mut failures) = (Vec::new(), Failures::default());
-    for (delays, failure) in outcomes {
+    for (delays, failed) in outcomes {
         all.extend(delays);
-        if let Some(error) = failure {
-            failures.note(format!("{error:#}"));
-        }
+        failures.add(failed);
     }
     Ok(Heard { delays: Samples::new(all), failures })
 }
 
-async fn follow(question: &Question, chunks: u32, delays: &mut Vec<f64>) -> Result<()> {
+async fn follow(question: &Question, chunks: u32, counted: &Range<u64>, delays: &mut Vec<f64>) -> Result<()> {
     let mut wire = Wire::connect(question.port).await.context("connecting")?;
     wire.send(&question.next()).await?;
     let head = wire.head().await?;
     if head.status != 200 {
         bail!("status {}", head.status);
     }
-    let mut stamps = Stamps { line: Vec::new(), stamp: 0, digits: 0, done: false, delays };
+    let mut stamps = Stamps { line: Vec::new(), stamp: 0, digits: 0, pieces: 0, done: false, counted, delays };
     while let Some(bytes) = wire.chunk().await.context("in the stream")? {
         stamps.take(bytes, micros())?;
     }
     if !stamps.done {
         bail!("the stream ended without [DONE]");
     }
-    if delays.len() != chunks as usize {
-        bail!("{} of {chunks} pieces came", delays.len());
+    if stamps.pieces != chunks {
+        bail!("{} of {chunks} pieces came", stamps.pieces);
     }
     Ok(())
 }
@@ -318,7 +335,10 @@ struct Stamps<'a> {
     line: Vec<u8>,
     stamp: u64,
     digits: usize,
+    pieces: u32,
     done: bool,
+    /// When pieces must come to be counted.
+    counted: &'a Range<u64>,
     delays: &'a mut Vec<f64>,
 }
 
@@ -352,7 +372,10 @@ impl Stamps<'_> {
                     self.digits += 1;
                 }
                 b' ' if self.digits > 0 => {
-                    self.delays.push(Duration::from_micros(now.saturating_sub(self.stamp)).as_secs_f64() * 1e3);
+                    self.pieces += 1;
+                    if self.counted.contains(&now) {
+                        self.delays.push(Duration::from_micros(now.saturating_sub(self.stamp)).as_secs_f64() * 1e3);
+                    }
                     (self.stamp, self.digits) = (0, 0);
                 }
                 b' ' => {}

@@ -137,13 +137,13 @@ impl Bench<'_> {
         let (edition, effort, upstream, binary, base) = (self.edition, self.options.effort, self.upstream, self.binary, self.upstream.base());
         let site = Site::new(binary, edition, &base).await?;
         site.launch()?.stop()?;
-        let key = site.add_key().await;
+        let (key, clients_key) = (site.add_key().await, site.add_clients_key().await);
         self.section(Start, async |table| startup::starts(table, effort, binary, edition, &base).await).await;
 
         let gateway = site.launch()?;
         self.section(Start, async |table| startup::idle(table, edition, &gateway).await).await;
         requests::add_agents(&gateway, &key).await?;
-        let asking = Asking { edition, effort, upstream, key: &key };
+        let asking = Asking { edition, effort, upstream, key: &key, clients_key: &clients_key };
         self.section(Requests, async |table| requests::measure(table, effort, edition, &gateway, &key, site.dsn()).await).await;
         self.section(Chat, async |table| asking.whole(table, &gateway).await).await;
         self.section(Streams, async |table| asking.streams(table, &gateway).await).await;

@@ -3,8 +3,10 @@
 use crate::{
     chat::{Asking, errors, runs_per_second},
     gateway::{Site, USER, resident, with_peak},
-    load::{Failures, saturate, spread},
+    load::{Failures, Question, saturate, spread},
+    requests::{bearer, headers},
     table::{Measure, Table, Target, Unit},
+    wire::request,
 };
 use anyhow::{Context, Result, ensure};
 use goclaw_tests::WsClient;
@@ -60,26 +62,28 @@ pub async fn measure(table: &mut Table, asking: &Asking<'_>, site: &Site) -> Res
     table.put(&ERRORS, edition, failures.count as f64, failures.first.unwrap_or_default());
 
     asking.upstream.answer(TALK, 1, Duration::ZERO);
-    let disorder = order(gateway.port, asking.key, runs).await?;
+    let disorder = order(gateway.port, asking, runs).await?;
     table.put(&DISORDER, edition, disorder.count as f64, disorder.first.unwrap_or_default());
     gateway.stop()
 }
 
 /// Sends messages to sessions faster than they are answered, and counts the sessions that did not keep their order.
-async fn order(port: u16, key: &str, sessions: usize) -> Result<Failures> {
+async fn order(port: u16, asking: &Asking<'_>, sessions: usize) -> Result<Failures> {
+    let agent = json!({"agent_key": "shared", "provider": "openai", "model": "stub", "is_default": true}).to_string();
+    Question::new(port, request("POST", "/v1/agents", &headers(&bearer(asking.key)), &agent)).probe("\"id\"").await.context("an agent for all")?;
     let sockets = SOCKETS.min(sessions);
     let mut open = Vec::with_capacity(sockets);
     // One after the other: only so many may be there that have not said who they are.
     for number in 0..sockets {
         let mut socket = WsClient::open(&format!("ws://127.0.0.1:{port}/ws")).await;
-        // Each is another user: nobody but the one who asked is told of a run.
-        let connected = socket.call("connect", &json!({"token": key, "user_id": format!("{USER}-{number}")})).await;
+        // Each is another user who is no admin: nobody but the one who asked is told of a run.
+        let connected = socket.call("connect", &json!({"token": asking.clients_key, "user_id": format!("{USER}-{number}")})).await;
         ensure!(connected.is_ok(), "connect: {connected:?}");
         open.push(socket);
     }
     let mut talks = JoinSet::new();
     for (number, socket) in open.into_iter().enumerate() {
-        let own = (0..sessions).filter(|session| session % sockets == number).map(|session| format!("agent:bench-1:ws:direct:order-{session}")).collect();
+        let own = (0..sessions).filter(|session| session % sockets == number).map(|session| format!("agent:shared:ws:direct:order-{session}")).collect();
         talks.spawn(talk(socket, own));
     }
     let mut disorder = Failures::default();
