@@ -16,6 +16,7 @@ use crate::{
     usage::{HOUR, hour_of},
 };
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use goclaw_ports::{
     AgentId, JsonObject, Result, SpanId, TenantId, TraceId,
     clock::{Clock, Ids},
@@ -29,13 +30,10 @@ use leases::{Lease, Leases};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How many changes wait at most before they are counted as dropped.
@@ -95,27 +93,48 @@ impl Tracer {
 
     /// Begins a run's trace, and makes of its input what a trace keeps. It is stored beside what the run does next; if it cannot be
     /// stored, the run goes on without. `stop` stops the run if others take its process for gone and give the run up.
-    pub fn begin(&self, tenant: TenantId, mut trace: Trace, stop: CancellationToken) -> RunTrace {
+    pub fn begin(&self, tenant: TenantId, trace: Trace, stop: CancellationToken) -> RunTrace {
+        let (mut run, storing) = self.begin_later(tenant, trace, stop);
+        self.writing.spawn(storing);
+        run.tell_root();
+        run
+    }
+
+    /// The same, but that it is stored by a future, for [`Tracer::later`] or [`Tracer::spawn`]. The trace has no end before.
+    pub(crate) fn begin_later(&self, tenant: TenantId, mut trace: Trace, stop: CancellationToken) -> (RunTrace, impl Future<Output = ()> + Send + use<>) {
         trace.name = cut(&trace.name, 255);
         trace.channel = cut(&trace.channel, 50);
-        trace.input_preview = preview::ending(&trace.input_preview, self.preview);
+        let limit = self.preview;
+        if self.exporter.is_some() {
+            trace.input_preview = preview::ending(&trace.input_preview, limit);
+        }
         let (id, user) = (trace.id, trace.user_id.as_str().into());
         let mut root = self.span(tenant, id, "agent", trace.tags.first().unwrap_or(&trace.name));
         root.agent_id = trace.agent_id;
         let export = self.exporter.clone().map(|exporter| Export { exporter, trace: trace.clone(), spans: vec![] });
         let (store, leases, noted) = (self.store.clone(), self.leases.clone(), CancellationToken::new());
         let told = noted.clone().drop_guard();
-        let begun = self.writing.spawn(async move {
-            let stored = store.insert(tenant, &trace).await;
-            if let Err(error) = &stored {
-                tracing::warn!(%error, "the trace could not be stored; the run goes on without");
+        let (held, begun) = oneshot::channel();
+        let storing = async move {
+            trace.input_preview = preview::ending(&trace.input_preview, limit);
+            match store.insert(tenant, &trace).await {
+                Ok(()) => drop(held.send(leases.take(id, stop))),
+                Err(error) => tracing::warn!(%error, "the trace could not be stored; the run goes on without"),
             }
             drop(told);
-            stored.ok().map(|()| leases.take(id, stop))
-        });
-        let mut run = RunTrace { tracer: self.clone(), whose: (tenant, user), trace: id, root, open: vec![], left: HashMap::new(), export, noted, begun };
-        run.tell(run.root.clone());
-        run
+        };
+        let (tracer, whose, left) = (self.clone(), (tenant, user), HashMap::new());
+        (RunTrace { tracer, whose, trace: id, root, told: false, open: vec![], left, export, noted, begun }, storing)
+    }
+
+    /// Has something done that traces wait for, and that [`Tracer::flush`] waits for.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.writing.spawn(work);
+    }
+
+    /// The same, once the answer is dropped.
+    pub(crate) fn later(&self, work: impl Future<Output = ()> + Send + 'static, runtime: &tokio::runtime::Handle) -> Later {
+        Later { writing: self.writing.clone(), runtime: runtime.clone(), work: Mutex::new(Some(Box::pin(work))) }
     }
 
     fn span(&self, tenant: TenantId, trace: TraceId, span_type: &str, name: &str) -> Span {
@@ -145,6 +164,22 @@ impl Tracer {
         let (done, wait) = oneshot::channel();
         if self.queue.send(Write::Flush(done)).await.is_ok() {
             let _ = wait.await;
+        }
+    }
+}
+
+/// Work that begins when this is dropped.
+pub(crate) struct Later {
+    writing: TaskTracker,
+    runtime: tokio::runtime::Handle,
+    /// In a mutex only so that it may be looked at from several threads; nobody does.
+    work: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            self.writing.spawn_on(work, &self.runtime);
         }
     }
 }
@@ -230,6 +265,8 @@ pub struct RunTrace {
     whose: Whose,
     trace: TraceId,
     root: Span,
+    /// Whether the root was handed over.
+    told: bool,
     /// Steps that have begun and not ended. A run that is stopped leaves some.
     open: Vec<Span>,
     /// Spans that did not fit into the queue, as they are now; they are handed over at the end.
@@ -237,8 +274,8 @@ pub struct RunTrace {
     export: Option<Export>,
     /// Ends when the trace is stored, or could not be.
     noted: CancellationToken,
-    /// The lease of the run, once its trace is stored; `None` if that failed.
-    begun: JoinHandle<Option<Lease>>,
+    /// The lease of the run, once its trace is stored; closed if that failed.
+    begun: oneshot::Receiver<Lease>,
 }
 
 /// What another system gets when the run has ended.
@@ -301,12 +338,20 @@ impl RunTrace {
     /// Notes something about the run as a whole.
     pub fn remark(&mut self, key: &str, value: Value) {
         self.root.metadata.insert(key.to_owned(), value);
-        self.tell(self.root.clone());
+        self.told = false;
+        self.tell_root();
+    }
+
+    fn tell_root(&mut self) {
+        if !std::mem::replace(&mut self.told, true) {
+            self.tell(self.root.clone());
+        }
     }
 
     /// Notes a step that has begun, and makes of its input what a trace keeps; it is not said again.
     pub fn put(&mut self, span: &mut Span) {
         span.input_preview = preview::kept(&span.input_preview, self.tracer.preview).into();
+        self.tell_root();
         self.tell(span.clone());
         // It may be the largest part of what a run keeps, and it is told.
         span.input_preview = Arc::default();
@@ -348,7 +393,7 @@ impl RunTrace {
     pub async fn finish(mut self, status: TraceStatus, error: &str, output: &str) {
         let end_time = self.tracer.clock.now();
         // The lease ends with this call, when the end is stored.
-        let Ok(Some(_lease)) = (&mut self.begun).await else { return };
+        let Ok(_lease) = (&mut self.begun).await else { return };
         let root = self.root.clone();
         let end = TraceEnd { end_time, status, error: error.into(), output_preview: preview::ending(output, self.tracer.preview) };
         let failed = (status != TraceStatus::Completed).then(|| if error.is_empty() { status.as_str().to_owned() } else { error.to_owned() });

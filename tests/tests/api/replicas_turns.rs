@@ -210,7 +210,7 @@ async fn the_runs_of_an_agent_that_is_deleted_stop_at_the_other_gateway() {
     one.llm.always(Answer::hang());
     let (mut here, mut there) = (one.owner_socket().await, two.owner_socket().await);
     let of_fox = here.send("chat.send", &message(&fox_session("1"), "hello")).await;
-    let of_owl = here.send("chat.send", &message("agent:owl:ws:direct:1", "hello")).await;
+    let of_owl = here.send("chat.send", &json!({"message": "hello", "sessionKey": "agent:owl:ws:direct:1"})).await;
     one.llm.wait_for_questions(2).await;
     there.call("agents.delete", &json!({"agentId": "fox"})).await.unwrap();
     assert_eq!(here.answer(&of_fox).await.unwrap(), json!({"cancelled": true}));

@@ -1,13 +1,16 @@
 //! `/v1/traces` and `/v1/costs`: what runs did, and what they cost.
 
-use crate::common::{Tenants, ask, create_agent, fox_session, message, with_fox};
+use crate::{
+    behind::Database,
+    common::{Tenants, ask, create_agent, fox_session, message, with_fox},
+};
 use flate2::read::GzDecoder;
 use goclaw_ports::{
     TenantId,
     traces::{Trace, TraceFilter, TraceStatus},
 };
 use goclaw_tests::{
-    Answer, Http, Reply, Setup, eventually,
+    Answer, Edition, Http, Reply, Setup, eventually,
     fixtures::{at, span, trace},
 };
 use serde_json::{Value, json};
@@ -31,7 +34,7 @@ fn of(user: &str, name: &str, n: i64) -> Trace {
 }
 
 /// A gateway with these traces in master, and keys of master.
-async fn with_traces(edition: goclaw_tests::Edition, traces: &[Trace]) -> goclaw_tests::Server {
+async fn with_traces(edition: Edition, traces: &[Trace]) -> goclaw_tests::Server {
     let mut setup = Setup::new(edition).await;
     let stores = setup.stores().await;
     for trace in traces {
@@ -244,4 +247,33 @@ on_both_editions! {
             assert_eq!(rows(&query).await, json!([]), "{query}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_begin_and_end_while_spans_cannot_be_written() {
+    let server = with_fox(Edition::Standard).await;
+    let database = Database::of(&server, Edition::Standard).await;
+    let Database::Standard(behind, _) = &database else { unreachable!("it is the standard edition") };
+    behind.batch_execute("begin; lock table spans in exclusive mode").await.unwrap();
+    ask(&server.owner(), "fox", "first").await;
+    eventually("somebody waits to write spans", async || {
+        let waiting = behind.query_one("select count(*) from pg_locks where relation = 'spans'::regclass and not granted", &[]).await.unwrap();
+        (waiting.get::<_, i64>(0) > 0).then_some(())
+    })
+    .await;
+    ask(&server.owner(), "fox", "second").await;
+    let ended = eventually("both runs have ended", async || {
+        let page = server.owner().get("/v1/traces").await.expect(200);
+        let traces = page["traces"].as_array().unwrap().clone();
+        (traces.len() == 2 && traces.iter().all(|trace| trace["status"] == "completed")).then_some(traces)
+    })
+    .await;
+    assert!(ended.iter().all(|trace| trace["span_count"] == 0), "{ended:?}");
+    behind.batch_execute("commit").await.unwrap();
+    eventually("their spans are written", async || {
+        let page = server.owner().get("/v1/traces").await.expect(200);
+        page["traces"].as_array().unwrap().iter().all(|trace| trace["span_count"] == 2).then_some(())
+    })
+    .await;
+    database.close().await;
 }

@@ -12,7 +12,7 @@ use super::{
     reasoning::{Reasoning, ReasoningDefaults},
     request::Request,
     sanitise,
-    steps::{Spoken, Steps},
+    steps::{Opening, Spoken, Steps},
     title::Untitled,
 };
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
     traces::{Tracer, new_trace},
     workspace::{self, Directories},
 };
+use futures_util::future::{BoxFuture, FutureExt};
 use goclaw_ports::{
     Error, ErrorKind, InboundId, Result, SessionId, TenantId, TraceId,
     agents::{Agent, AgentType},
@@ -46,10 +47,7 @@ use goclaw_ports::{
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
-use tokio::{
-    sync::{Semaphore, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -129,6 +127,9 @@ struct Known {
     past: Vec<ChatMessage>,
 }
 
+/// Stores the beginning of a conversation.
+type Beginning = BoxFuture<'static, Result<()>>;
+
 /// All that the steps of a run need.
 pub(crate) struct Prepared {
     pub request: Box<Request>,
@@ -150,8 +151,6 @@ pub(crate) struct Prepared {
     pub readable: Readable,
     /// The system prompt, then the conversation up to the user's message, until the steps take it.
     pub messages: Vec<ChatMessage>,
-    /// The beginning of a conversation that is on its way into the store, until the steps take it.
-    pub opening: Option<JoinHandle<Result<()>>>,
 }
 
 impl Prepared {
@@ -273,18 +272,22 @@ impl Engine {
         // What it takes to begin is given back before the wait for the model, which may be long.
         let fresh = request.fresh;
         let preparing = Box::pin(self.prepare(request, run.id, emitter));
-        let begin = || self.tracer.begin(tenant, trace, run.cancel.clone());
-        let (prepared, mut trace) = if fresh {
-            // The model waits for neither, and the conversation goes into the store before the trace.
-            (preparing.await, begin())
+        let (prepared, mut trace, storing) = if fresh {
+            // The model waits for neither the conversation nor the trace.
+            let prepared = preparing.await;
+            let (trace, storing) = self.tracer.begin_later(tenant, trace, run.cancel.clone());
+            (prepared, trace, Some(storing))
         } else {
-            let trace = begin();
-            (tokio::join!(preparing, trace.noted()).0, trace)
+            let trace = self.tracer.begin(tenant, trace, run.cancel.clone());
+            (tokio::join!(preparing, trace.noted()).0, trace, None)
         };
-        let mut prepared = match prepared {
+        let (mut prepared, beginning) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 log_failure(run.id, &error);
+                if let Some(storing) = storing {
+                    self.tracer.spawn(storing);
+                }
                 trace.finish(TraceStatus::Error, &error.message.to_string(), "").await;
                 return End::Failed(error);
             }
@@ -295,9 +298,12 @@ impl Engine {
         run.open_inbox();
         after.untitled = Untitled::of(&prepared);
         let messages = std::mem::take(&mut prepared.messages);
-        let (opening, noted) = (prepared.opening.take(), trace.noted());
-        let opening = opening.map(|opening| async move { tokio::join!(opening, noted).0.map_err(Error::internal).flatten() });
-        let opening = opening.map(|opening| self.runtime.spawn(opening));
+        let opening = beginning.zip(storing).map(|(beginning, storing)| {
+            let (told, opened) = oneshot::channel();
+            // The conversation goes into the store before the trace.
+            let both = async move { drop(told.send(tokio::join!(beginning, storing).0)) };
+            Opening { later: Some(self.tracer.later(both, &self.runtime)), opened }
+        });
         let mut steps = Steps::new(self, &prepared, messages, opening, run, emitter);
         let ended = tokio::select! {
             biased;
@@ -400,8 +406,8 @@ impl Engine {
     }
 
     /// Opens the conversation, stores the user's message, and collects what the run needs. From `run.started` on, the
-    /// message is safe; the beginning of a new conversation is told when it is.
-    async fn prepare(&self, mut request: Box<Request>, run: Uuid, emitter: &Emitter) -> Result<Box<Prepared>> {
+    /// message is safe; the beginning of a new conversation is yet to be stored, and told when it is.
+    async fn prepare(&self, mut request: Box<Request>, run: Uuid, emitter: &Emitter) -> Result<(Box<Prepared>, Option<Beginning>)> {
         let settings = self.settings.of(request.caller.tenant).await?;
         // What the gateway itself tells an agent is no user's message.
         if !request.options.hidden {
@@ -449,20 +455,20 @@ impl Engine {
         // Whoever asks for a run has looked whose the conversation is; it is refused if somebody else has opened it since.
         let (sessions, tenant, now) = (self.sessions.clone(), caller.tenant, self.clock.now());
         let begun = async move { sessions.begin_turn(tenant, &new, said.as_slice(), waited, LOOK_BACK, now).await };
-        let (Known { label, summary, past }, opening, resolved) = if request.fresh {
+        let (Known { label, summary, past }, beginning, resolved) = if request.fresh {
             // Nothing can have been said before, so the model need not wait for the store; what it says does.
             let resolved = match self.directories.known(&directory) {
                 Some(known) => known,
                 None => self.directories.make(&directory).await?,
             };
             let (directories, directory) = (self.directories.clone(), directory.clone());
-            let opening = self.runtime.spawn(async move { tokio::try_join!(begun, directories.make(&directory)).map(drop) });
-            (Known::default(), Some(opening), resolved)
+            let beginning = async move { tokio::try_join!(begun, directories.make(&directory)).map(drop) };
+            (Known::default(), Some(beginning.boxed()), resolved)
         } else {
             let (Turn { session, past }, resolved) = tokio::try_join!(begun, self.directories.make(&directory))?;
             (Known { label: session.label, summary: session.summary, past }, None, resolved)
         };
-        if opening.is_none() {
+        if beginning.is_none() {
             emitter.event("run.started", Some(json!({"message": request.message})));
         }
         files.retain(|file| Some(file.name.as_str()) != request.options.without_file);
@@ -529,7 +535,7 @@ impl Engine {
         let reasoning = Reasoning::of(&agent.other_config, own.and_then(|own| own.settings().and_then(ReasoningDefaults::of)));
         let others = fallback::candidates(caller.tenant, &*provider, &model, &stand_ins, reasoning, find);
         let provider = WithFallbacks::over(provider, others);
-        Ok(Box::new(Prepared {
+        let prepared = Prepared {
             settings,
             provider,
             instead_of,
@@ -542,9 +548,9 @@ impl Engine {
             shows_images,
             readable,
             messages,
-            opening,
             request,
-        }))
+        };
+        Ok((Box::new(prepared), beginning))
     }
 
     /// The message, cut if it is too long; refused if it looks like a takeover and the operator wants that.

@@ -13,7 +13,10 @@ use super::{
     loops::LoopDetector,
     sanitise,
 };
-use crate::{compaction::Gauge, traces::RunTrace};
+use crate::{
+    compaction::Gauge,
+    traces::{Later, RunTrace},
+};
 use goclaw_ports::{
     Error, Result,
     llm::{Elsewhere, FinishReason, Routing, Usage},
@@ -22,7 +25,7 @@ use goclaw_ports::{
 };
 use serde_json::json;
 use std::{collections::HashSet, sync::Arc};
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 /// How many cut-off outputs in a row a run puts up with.
 const MAX_CUT_OFF: u32 = 3;
@@ -48,12 +51,20 @@ pub(crate) struct Steps<'a> {
     gauge: Gauge,
     /// Whether the conversation was summed up, or that was tried.
     compacted: bool,
-    /// The beginning of the conversation, on its way into the store.
-    opening: Option<JoinHandle<Result<()>>>,
+    /// The beginning of the conversation, until it is in the store.
+    opening: Option<Opening>,
     /// Why it did not get there.
     unopened: Option<Error>,
     /// A step on its way into the store: it gets there even if the run is cancelled meanwhile.
     storing: Option<JoinHandle<Result<()>>>,
+}
+
+/// The beginning of a conversation that goes into the store while the model thinks.
+pub(crate) struct Opening {
+    /// What stores it, until the question has left: nothing is to keep that waiting.
+    pub later: Option<Later>,
+    /// Whether it is there.
+    pub opened: oneshot::Receiver<Result<()>>,
 }
 
 /// What a run has said and done so far.
@@ -84,7 +95,7 @@ impl<'a> Steps<'a> {
         engine: &'a Arc<Engine>,
         prepared: &'a Prepared,
         messages: Vec<ChatMessage>,
-        opening: Option<JoinHandle<Result<()>>>,
+        opening: Option<Opening>,
         run: &'a Arc<ActiveRun>,
         emitter: &'a Emitter,
     ) -> Self {
@@ -111,7 +122,8 @@ impl<'a> Steps<'a> {
     /// Waits until the conversation is there, and tells so. Nothing else may be told or done before.
     async fn opened(&mut self) -> Result<()> {
         let Some(opening) = &mut self.opening else { return Ok(()) };
-        let opened = opening.await.map_err(Error::internal).flatten();
+        drop(opening.later.take());
+        let opened = (&mut opening.opened).await.map_err(Error::internal).flatten();
         self.opening = None;
         match &opened {
             Ok(()) => {

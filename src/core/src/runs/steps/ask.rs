@@ -46,9 +46,11 @@ impl Steps<'_> {
         let started = std::time::Instant::now();
         self.routing = None;
         // Polled in this order: the model is asked first, and while it thinks there is time to look for secrets in what it was asked.
+        let opening = self.opening.as_mut().and_then(|opening| opening.later.take());
         let noting = async {
             // The question leaves in the task of its connection, which waits for this one to pause.
             tokio::task::yield_now().await;
+            drop(opening);
             span.input_preview = trace.conversation(&shown).into();
             drop(shown);
             trace.put(&mut span);
