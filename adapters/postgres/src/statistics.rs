@@ -7,12 +7,12 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use goclaw_ports::{Error, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// After how many rows there is something to know.
-const ENOUGH: usize = 100;
+/// After how many rows there is something to know, and something new.
+const LOOKS: [usize; 3] = [100, 1_000, 10_000];
 
 const UNKNOWN: &str = "\
     select relid::regclass::text as name from pg_stat_user_tables \
-    where schemaname = any(current_schemas(false)) and last_analyze is null and last_autoanalyze is null \
+    where schemaname = any(current_schemas(false)) and last_autoanalyze is null and (last_analyze is null or n_mod_since_analyze >= 50) \
     order by name";
 
 /// How many rows this process has written to the tables that grow fastest.
@@ -26,10 +26,11 @@ struct Table {
 }
 
 impl Postgres {
-    /// Counts rows. Once there are enough, the server looks, beside all else, at the tables that it has never looked at.
+    /// Counts rows. Now and then the server looks, beside all else, at the tables that it has not looked at by itself yet and that have changed.
     pub(crate) fn has_written(&self, rows: usize) {
         let before = self.statistics.0.fetch_add(rows, Ordering::Relaxed);
-        if before < ENOUGH && before.saturating_add(rows) >= ENOUGH {
+        let after = before.saturating_add(rows);
+        if LOOKS.iter().any(|look| before < *look && *look <= after) {
             let server = self.server().clone();
             self.background().spawn(async move {
                 if let Err(error) = gather(&server).await {
