@@ -12,7 +12,7 @@ const LOOKS: [usize; 3] = [100, 1_000, 10_000];
 
 const UNKNOWN: &str = "\
     select relid::regclass::text as name from pg_stat_user_tables \
-    where schemaname = any(current_schemas(false)) and last_autoanalyze is null and (last_analyze is null or n_mod_since_analyze >= 50) \
+    where schemaname = any(current_schemas(false)) and last_autoanalyze is null \
     order by name";
 
 /// How many rows this process has written to the tables that grow fastest.
@@ -26,7 +26,7 @@ struct Table {
 }
 
 impl Postgres {
-    /// Counts rows. Now and then the server looks, beside all else, at the tables that it has not looked at by itself yet and that have changed.
+    /// Counts rows. Now and then the server looks, beside all else, at the tables that it has not looked at by itself yet.
     pub(crate) fn has_written(&self, rows: usize) {
         let before = self.statistics.0.fetch_add(rows, Ordering::Relaxed);
         let after = before.saturating_add(rows);

@@ -140,8 +140,11 @@ async fn the_tables_of_a_new_database_are_looked_at_as_soon_as_there_is_somethin
     assert_eq!(count().await, 0);
     stores.traces.put_spans(tenant, &spans[99..]).await.unwrap();
     tokio::time::timeout(std::time::Duration::from_secs(20), async { while count().await < 3 {} }).await.expect("statistics");
-    let known: f32 = client.query_one("select reltuples from pg_class where oid = 'spans'::regclass", &[]).await.unwrap().get(0);
-    assert_eq!(known as i64, 100);
+    let known = async || client.query_one("select reltuples from pg_class where oid = 'spans'::regclass", &[]).await.unwrap().get::<_, f32>(0) as i64;
+    assert_eq!(known().await, 100);
+    let more: Vec<_> = (0..900).map(|tokens| span(&trace, "event", tokens, 0.0)).collect();
+    stores.traces.put_spans(tenant, &more).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(20), async { while known().await < 1_000 {} }).await.expect("they are looked at again");
 }
 
 #[tokio::test]

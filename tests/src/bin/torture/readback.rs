@@ -33,11 +33,15 @@ pub async fn read_back(server: &Server, load: &Load) -> Vec<String> {
 }
 
 /// What people and the agent said in the clients' turns: no calls, no results, nothing that sub-agents brought about, no answer to
-/// what came into a run that went on already.
+/// what came into a run that went on already. What waited behind other work is asked with a note above it, which the model echoes.
 fn said(message: &Value) -> Option<String> {
     let (role, content) = (message["role"].as_str()?, message["content"].as_str()?);
-    let counts = role == "user" || (role == "assistant" && content.starts_with("echo: message "));
-    counts.then(|| format!("{role}: {content}"))
+    if role == "user" {
+        return Some(format!("user: {content}"));
+    }
+    let echoed = content.strip_prefix("echo: ").filter(|_| role == "assistant")?;
+    let echoed = if echoed.starts_with("[Some messages of the user ") { echoed.rsplit('\n').next().unwrap_or_default() } else { echoed };
+    echoed.starts_with("message ").then(|| format!("assistant: echo: {echoed}"))
 }
 
 /// The stored messages of a conversation.
