@@ -21,11 +21,7 @@ impl Group {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
-        let child = command.process_group(0).kill_on_drop(true).spawn()?;
-        let id = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        if let Some(id) = id {
-            warden::watch(id);
-        }
+        let (child, id) = warden::spawn(command.process_group(0).kill_on_drop(true))?;
         Ok(Self { child, id })
     }
 

@@ -1,7 +1,15 @@
-//! The yardstick: an actix server that does nothing but write the same JSON.
+//! The yardstick: an actix server that does nothing but write the same JSON, or pass on what a model says.
 
-use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, rt::System, web};
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    dev::ServerHandle,
+    error::ErrorBadGateway,
+    http::header,
+    rt::System,
+    web::{self, ServiceConfig},
+};
 use anyhow::{Context, Result};
+use futures_util::TryStreamExt;
 use serde_json::Value;
 use std::{net::TcpListener, sync::mpsc, thread, time::Duration};
 
@@ -17,20 +25,33 @@ impl Bare {
     /// # Errors
     /// If it does not start.
     pub fn start(documents: Vec<(&'static str, Value)>) -> Result<Self> {
+        let documents: Vec<_> = documents.into_iter().map(|(path, document)| (path, web::Data::new(document))).collect();
+        Self::serve(move |config| {
+            for (path, document) in documents.clone() {
+                config.service(web::resource(path).app_data(document).route(web::get().to(answer)).route(web::post().to(create)));
+            }
+        })
+    }
+
+    /// Passes what is posted to this path on to the model at this port, and what that says back as it comes.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn proxy(model: u16, path: &'static str) -> Result<Self> {
+        let target = web::Data::new(format!("http://127.0.0.1:{model}{path}"));
+        let client = web::Data::new(reqwest::Client::builder().no_proxy().build()?);
+        Self::serve(move |config| {
+            config.app_data(target.clone()).app_data(client.clone()).route(path, web::post().to(pass_on));
+        })
+    }
+
+    fn serve(configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("a port for the bare server")?;
         let port = listener.local_addr()?.port();
         let (sender, started) = mpsc::channel();
-        let documents: Vec<_> = documents.into_iter().map(|(path, document)| (path, web::Data::new(document))).collect();
         thread::Builder::new().name("bare".to_owned()).spawn(move || {
             System::new().block_on(async move {
-                let server = HttpServer::new(move || {
-                    let documents = documents.clone();
-                    App::new().configure(|config| {
-                        for (path, document) in documents {
-                            config.service(web::resource(path).app_data(document).route(web::get().to(answer)).route(web::post().to(create)));
-                        }
-                    })
-                });
+                let server = HttpServer::new(move || App::new().configure(configure.clone()));
                 match server.keep_alive(Duration::from_secs(75)).disable_signals().listen(listener) {
                     Ok(server) => {
                         let server = server.run();
@@ -70,4 +91,10 @@ async fn answer(document: web::Data<Value>) -> HttpResponse {
 
 async fn create(asked: web::Json<Value>, document: web::Data<Value>) -> HttpResponse {
     if asked.is_object() { HttpResponse::Created().json(document.get_ref()) } else { HttpResponse::BadRequest().finish() }
+}
+
+async fn pass_on(asked: web::Bytes, target: web::Data<String>, client: web::Data<reqwest::Client>) -> actix_web::Result<HttpResponse> {
+    let answer = client.post(target.as_str()).header(header::CONTENT_TYPE.as_str(), "application/json").body(asked).send().await;
+    let pieces = answer.map_err(ErrorBadGateway)?.bytes_stream().map_err(ErrorBadGateway);
+    Ok(HttpResponse::Ok().content_type("text/event-stream").streaming(pieces))
 }

@@ -1,6 +1,7 @@
 //! What the gateway adds to the model's own time: for whole answers, and for each piece of a streamed one.
 
 use crate::{
+    bare::Bare,
     gateway::{Gateway, Site, resident, with_peak},
     load::{Failures, Heard, Load, Plan, Question, listen, spread},
     options::Effort,
@@ -103,6 +104,7 @@ static STREAMED: Whole = Whole {
 static PIECE_P50: Measure =
     reported("200 streams: added per chunk, p50", Unit::Ms, "answers of 10 s, a chunk every 20 ms, 20 begin and end each second; through the gateway − direct");
 static PIECE_P99: Measure = added("200 streams: added per chunk, p99", 1.0, "the same");
+static BARE_P99: Measure = reported("200 streams: added per chunk, p99, bare proxy", Unit::Ms, "actix and reqwest with nothing in between, in the same run");
 static BURST_P50: Measure =
     reported("200 streams begun at once: added per chunk, p50", Unit::Ms, "answers of 2 s, all begun within 0.5 s; through the gateway − direct");
 static BURST_P99: Measure = reported("200 streams begun at once: added per chunk, p99", Unit::Ms, "the same");
@@ -139,8 +141,12 @@ impl Asking<'_> {
     }
 
     fn direct(&self, stream: bool) -> Question {
+        self.to(self.upstream.port(), stream)
+    }
+
+    fn to(&self, port: u16, stream: bool) -> Question {
         let body = json!({"model": "stub", "messages": [{"role": "user", "content": "Say hello."}], "stream": stream});
-        Question::new(self.upstream.port(), request("POST", PATH, &[], &body.to_string()))
+        Question::new(port, request("POST", PATH, &[], &body.to_string()))
     }
 
     /// Measures whole answers.
@@ -178,14 +184,21 @@ impl Asking<'_> {
     pub async fn streams(&self, table: &mut Table, gateway: &Gateway) -> Result<()> {
         self.pace(WARMING);
         listen(&self.through(gateway, true), WARMING).await.context("warming up")?;
-        let mut failures = [Failures::default(), Failures::default()];
+        let (mut failures, mut steady) = ([Failures::default(), Failures::default()], Heard::default());
         for (plan, p50, p99) in [(MANY, &PIECE_P50, &PIECE_P99), (BURST, &BURST_P50, &BURST_P99)] {
             let (ours, models) = self.both(gateway, self.sized(plan)).await?;
             self.delay(table, p50, 0.5, &ours, &models);
             self.delay(table, p99, 0.99, &ours, &models);
             failures[0].add(ours.failures);
-            failures[1].add(models.failures);
+            failures[1].add(models.failures.clone());
+            if plan.turns > 1 {
+                steady = models;
+            }
         }
+        let bare = Bare::proxy(self.upstream.port(), PATH)?;
+        let ours = listen(&self.to(bare.port(), true), self.pace(self.sized(MANY))).await.context("through the bare proxy")?;
+        self.delay(table, &BARE_P99, 0.99, &ours, &steady);
+        failures[0].add(ours.failures);
         let [ours, models] = failures;
         self.failures(table, &STREAM_ERRORS, ours, models);
         Ok(())
@@ -217,8 +230,9 @@ impl Asking<'_> {
         Plan { streams, step: plan.step * plan.streams / streams.max(1), ..plan }
     }
 
-    fn pace(&self, plan: Plan) {
+    fn pace(&self, plan: Plan) -> Plan {
         self.upstream.answer(Duration::ZERO, plan.chunks, plan.every);
+        plan
     }
 
     async fn both(&self, gateway: &Gateway, plan: Plan) -> Result<(Heard, Heard)> {

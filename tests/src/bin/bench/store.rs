@@ -20,12 +20,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     runtime,
     task::{JoinSet, spawn_blocking},
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 const CALLERS: usize = 64;
 const WARM_UP: Duration = Duration::from_millis(500);
 const WINDOW: Duration = Duration::from_secs(3);
+/// Between calls that do not meet: as often as runs end in the section `chat` with a model that takes a second.
+const PAUSE: Duration = Duration::from_millis(20);
 /// As many as the gateway holds.
 const POSTGRES_CONNECTIONS: u32 = 20;
 /// As many as the gateway has.
@@ -41,6 +43,10 @@ static APPEND: Measure = Measure {
     lite: Target::AtLeast(20_000.0),
     standard: Target::AtLeast(5_000.0),
     ..rate("message appends, 64 writers", "one message per call, a session per writer, through the store; p50 / p99")
+};
+static ALONE: Measure = Measure {
+    unit: Unit::Ms,
+    ..rate("message append, alone", "durable, one every 20 ms and nothing else: what the end of a run waits for at the least; p50, p99 behind it")
 };
 static OPEN: Measure = rate("store: opening sessions", "64 callers, a new one each, through the store; p50 / p99");
 static GET: Measure = rate("store: getting a session", "64 callers, one of those that were opened; p50 / p99");
@@ -79,7 +85,8 @@ pub async fn with_stores<T: Send + 'static>(edition: Edition, work: impl AsyncFn
 /// # Errors
 /// If the store fails.
 pub async fn measure(table: &mut Table, edition: Edition, effort: Effort, warning: &'static str) -> Result<()> {
-    let taken = with_stores(edition, async move |stores| operations(stores, effort).await).await?;
+    let (taken, alone) = with_stores(edition, async move |stores| Ok((operations(stores, effort).await?, alone(stores, effort).await?))).await?;
+    table.put(&ALONE, edition, alone.percentile(0.5), format!("{:.2} ms", alone.percentile(0.99)));
     for (measure, samples) in taken {
         let rate = samples.len() as f64 / effort.time(WINDOW).as_secs_f64();
         let mut note = format!("{:.2} / {:.2} ms", samples.percentile(0.5), samples.percentile(0.99));
@@ -89,6 +96,20 @@ pub async fn measure(table: &mut Table, edition: Edition, effort: Effort, warnin
         table.put(measure, edition, rate, note);
     }
     Ok(())
+}
+
+/// Appends to one of the sessions that are there, so seldom that no call meets another.
+async fn alone(stores: &Stores, effort: Effort) -> Result<Samples> {
+    let mut taken = Vec::new();
+    let until = Instant::now() + effort.time(WINDOW);
+    while Instant::now() < until {
+        sleep(PAUSE).await;
+        let message = [ChatMessage { created_at: Some(fixtures::at(0)), ..ChatMessage::new(MessageRole::Assistant, TEXT) }];
+        let started = Instant::now();
+        stores.sessions.append(TenantId::MASTER, &key(0, 0), &message, &SessionDelta::default(), fixtures::at(3)).await?;
+        taken.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(Samples::new(taken))
 }
 
 async fn operations(stores: &Stores, effort: Effort) -> Result<Vec<(&'static Measure, Samples)>> {

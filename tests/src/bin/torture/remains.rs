@@ -24,6 +24,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long processes may live on after the gateway was killed.
 const DYING: Duration = Duration::from_secs(5);
+/// How long runs may go on when nobody talks any more.
+const LINGERING: Duration = Duration::from_secs(100);
 /// How long it takes the gateway to remove what its last end left half written.
 const SWEEPING: Duration = Duration::from_secs(5);
 /// How often the gateway is started so that it tells what it has to tell.
@@ -55,7 +57,14 @@ pub async fn orphans(argument: &str) -> Vec<String> {
 
 /// Waits until nothing runs and nothing waits.
 pub async fn idle(server: &Server) {
-    eventually("no run to go on", async || Census::of(server).await.runs == 0.0).await;
+    let deadline = Instant::now() + LINGERING;
+    while Census::of(server).await.runs != 0.0 {
+        if Instant::now() > deadline {
+            let running = server.owner().get("/v1/traces?status=running&limit=5").await.expect(200);
+            panic!("runs go on and on: {running}");
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Stops the command that the clients of this era had an agent run, and waits until nothing goes on; for clients that were dropped while
