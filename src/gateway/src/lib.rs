@@ -20,4 +20,5 @@ mod server;
 mod ws;
 
 pub use connections::HttpTimes;
+pub use metrics::start_counting;
 pub use server::{Bound, ServeOptions, bind};

@@ -23,6 +23,11 @@ const DURATION_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 /// How often old samples must be folded in, so that they do not pile up between scrapes.
 pub(crate) const UPKEEP: Duration = Duration::from_secs(5);
 
+/// Has what happens in this process counted from now on. What happened before is not, so it comes first.
+pub fn start_counting() {
+    recorder();
+}
+
 /// The counters of this process; the first call makes them the ones that the `metrics` macros write to.
 pub(crate) fn recorder() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();

@@ -88,6 +88,8 @@ on_both_editions! {
         server.restart().await;
         let said = said_last(&server, &session, "assistant: All three.").await;
         assert_eq!(said, ["user: first", "user: second", "user: third", "assistant: All three."]);
+        // The run began with the gateway, and is counted all the same.
+        runs(&server, 0).await;
         assert_eq!(server.llm.questions().pop().unwrap().last_user_text(), "third");
         assert_settled(&mut server, &session, &said).await;
     }

@@ -3,7 +3,7 @@
 use super::{assemble, install_tls, runtime};
 use crate::config::{Config, edition::EditionName, first_start::TokenSource, watch};
 use anyhow::{Context, Result};
-use goclaw_gateway::{ServeOptions, bind};
+use goclaw_gateway::{ServeOptions, bind, start_counting};
 use goclaw_ports::logs::Logs;
 use goclaw_tailscale::{Programs, Tailnet};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -26,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(25);
 pub fn serve(mut config: Config, logs: Arc<dyn Logs>) -> Result<()> {
     install_tls();
     raise_file_limit();
+    // Runs that are taken up again begin before anybody can connect.
+    start_counting();
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
