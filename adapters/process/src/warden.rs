@@ -193,6 +193,8 @@ mod tests {
     async fn a_group_is_started_and_watched_though_the_shell_has_gone() {
         let mut warden = Warden { shell: start().ok(), groups: BTreeSet::new() };
         kill(pid(warden.shell.as_ref().unwrap()), Signal::SIGKILL).unwrap();
+        // From then on it is known to have gone.
+        warden.shell.as_mut().unwrap().wait().unwrap();
         let mut command = tokio::process::Command::new("/bin/sleep");
         let (mut child, group) = warden.spawn(command.arg("300").process_group(0)).unwrap();
         assert!(group.is_some_and(|group| warden.groups.contains(&group.as_raw())));
