@@ -112,13 +112,16 @@ impl Tracer {
         let mut root = self.span(tenant, id, "agent", trace.tags.first().unwrap_or(&trace.name));
         root.agent_id = trace.agent_id;
         let export = self.exporter.clone().map(|exporter| Export { exporter, trace: trace.clone(), spans: vec![] });
-        let (store, leases, noted) = (self.store.clone(), self.leases.clone(), CancellationToken::new());
+        let (store, lease, noted) = (self.store.clone(), self.leases.take(id, stop), CancellationToken::new());
         let told = noted.clone().drop_guard();
         let (held, begun) = oneshot::channel();
         let storing = async move {
             trace.input_preview = preview::ending(&trace.input_preview, limit);
             match store.insert(tenant, &trace).await {
-                Ok(()) => drop(held.send(leases.take(id, stop))),
+                Ok(()) => {
+                    lease.begin();
+                    drop(held.send(lease));
+                }
                 Err(error) => tracing::warn!(%error, "the trace could not be stored; the run goes on without"),
             }
             drop(told);

@@ -22,9 +22,15 @@ const ROUND: Duration = Duration::from_secs(10);
 /// How many of a tenant's runs are looked at where one is sought, the newest.
 const LOOKED_AT: i64 = 1_000;
 
-/// The runs that this process vouches for, and what stops each.
+/// The runs of this process: it vouches for those whose traces are stored.
 #[derive(Default)]
-pub(super) struct Leases(Mutex<HashMap<TraceId, CancellationToken>>);
+pub(super) struct Leases(Mutex<HashMap<TraceId, Held>>);
+
+struct Held {
+    /// Stops the run.
+    stop: CancellationToken,
+    stored: bool,
+}
 
 /// One of them. Dropping it ends the lease.
 pub(super) struct Lease {
@@ -33,14 +39,28 @@ pub(super) struct Lease {
 }
 
 impl Leases {
-    fn open(&self) -> MutexGuard<'_, HashMap<TraceId, CancellationToken>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<TraceId, Held>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Vouches for a run from now on. `stop` stops it if others gave it up.
+    /// Knows of a run from now on. `stop` stops it if others gave it up.
     pub fn take(self: &Arc<Self>, trace: TraceId, stop: CancellationToken) -> Lease {
-        self.open().insert(trace, stop);
+        self.open().insert(trace, Held { stop, stored: false });
         Lease { leases: self.clone(), trace }
+    }
+
+    /// The runs of this process.
+    fn known(&self) -> HashSet<TraceId> {
+        self.open().keys().copied().collect()
+    }
+}
+
+impl Lease {
+    /// The trace is stored: from now on the lease is renewed.
+    pub fn begin(&self) {
+        if let Some(held) = self.leases.open().get_mut(&self.trace) {
+            held.stored = true;
+        }
     }
 }
 
@@ -78,9 +98,12 @@ impl Tracer {
     /// # Errors
     /// What the store says.
     pub(crate) async fn busy_elsewhere(&self, tenant: TenantId, agent: Option<AgentId>) -> Result<HashSet<AgentId>> {
+        // A run of this process may end, or begin, while the store answers.
+        let before = self.leases.known();
         let running = self.store.running(tenant, agent).await?;
         let own = self.leases.open();
-        Ok(running.into_iter().filter(|(trace, _)| !own.contains_key(trace)).map(|(_, agent)| agent).collect())
+        let others = running.into_iter().filter(|(trace, _)| !before.contains(trace) && !own.contains_key(trace));
+        Ok(others.map(|(_, agent)| agent).collect())
     }
 
     /// The runs that other processes vouch for, each with its conversation and its id: of a conversation, one by its id, or one by its
@@ -96,10 +119,11 @@ impl Tracer {
             limit: LOOKED_AT,
             ..TraceFilter::default()
         };
+        let before = self.leases.known();
         let (running, _) = self.store.list(tenant, &filter).await?;
         let own = self.leases.open();
         let wanted = |trace: &Trace| if run_id.is_empty() { !trace.run_id.is_empty() } else { trace.run_id == run_id };
-        let others = running.into_iter().filter(|trace| !own.contains_key(&trace.id) && wanted(trace));
+        let others = running.into_iter().filter(|trace| !before.contains(&trace.id) && !own.contains_key(&trace.id) && wanted(trace));
         Ok(others.map(|trace| (trace.session_key, trace.run_id)).collect())
     }
 
@@ -117,7 +141,7 @@ impl Tracer {
     }
 
     async fn renew_leases(&self) -> Result<()> {
-        let held: Vec<TraceId> = self.leases.open().keys().copied().collect();
+        let held: Vec<TraceId> = self.leases.open().iter().filter(|(_, held)| held.stored).map(|(trace, _)| *trace).collect();
         if held.is_empty() {
             return Ok(());
         }
@@ -126,7 +150,7 @@ impl Tracer {
         for lost in held.iter().filter(|trace| !running.contains(trace)) {
             // One that has just ended is not there any more, or has nothing left to stop.
             if let Some(run) = leases.get(lost) {
-                run.cancel();
+                run.stop.cancel();
             }
         }
         Ok(())
