@@ -286,8 +286,8 @@ pub trait TraceStore: Send + Sync {
     /// The newest calls of models that match, the newest first. Those of runs that another run started are left out.
     async fn llm_calls(&self, tenant: TenantId, filter: &LlmCallFilter) -> Result<Vec<LlmCall>>;
 
-    /// The traces that run, and whose lease holds, each with its agent, whose lease was renewed last first: of all agents, or of this one;
-    /// 10,000 at most. Those that have no agent any more are left out.
+    /// The traces of runs that go on, and whose lease holds, each with its agent, whose lease was renewed last first: of all agents, or of
+    /// this one; 10,000 at most. Other work than runs is left out, and what has no agent any more.
     async fn running(&self, tenant: TenantId, agent: Option<AgentId>) -> Result<Vec<(TraceId, AgentId)>>;
 
     /// Has these traces' leases last so long from now, and answers with those that run still: the others have ended, or were given up.

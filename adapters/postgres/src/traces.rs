@@ -52,7 +52,8 @@ const FINISH: &str = "\
 
 const RUNNING: &str = "\
     select id, agent_id from traces \
-    where status = 'running' and lease_until > now() and tenant_id = $1 and agent_id = coalesce($2, agent_id) order by lease_until desc limit 10000";
+    where status = 'running' and lease_until > now() and tenant_id = $1 and agent_id = coalesce($2, agent_id) and run_id <> '' \
+    order by lease_until desc limit 10000";
 
 const RENEW: &str = "update traces set lease_until = now() + $2 where id = any($1) and status = 'running' returning id";
 

@@ -189,7 +189,7 @@ impl TraceStore for Sqlite {
             // Few traces run at once, so the index of those is the way to them.
             let mut statement = connection.prepare_cached(&format!(
                 "select id, agent_id from traces indexed by traces_by_lease
-                 where status = 'running' and lease_until > {NOW} and tenant_id = ?1 and agent_id = coalesce(?2, agent_id)
+                 where status = 'running' and lease_until > {NOW} and tenant_id = ?1 and agent_id = coalesce(?2, agent_id) and run_id <> ''
                  order by lease_until desc limit 10000",
             ))?;
             let running = statement.query_map(params![Text(tenant), agent.map(Text)], |row| Ok((row.id("id")?, row.id("agent_id")?)))?;

@@ -346,7 +346,7 @@ on_both_databases! {
         let a = db.tenant("a").await;
         let fox = db.agent(a, "fox").await;
         let (behind, ahead) = (at(0) - TimeDelta::days(20_000), at(0) + TimeDelta::days(20_000));
-        let runs = [behind, ahead].map(|start_time| Trace { agent_id: Some(fox.id), start_time, created_at: start_time, ..trace() });
+        let runs = [behind, ahead].map(|start_time| Trace { agent_id: Some(fox.id), run_id: "r".into(), start_time, created_at: start_time, ..trace() });
         for run in &runs {
             db.stores.traces.insert(a, run).await.unwrap();
         }
@@ -402,10 +402,13 @@ on_both_databases! {
         let before = db.stores.traces.find(a, of_a.id).await.unwrap();
 
         let fox = db.agent(a, "fox").await;
-        let of_fox = Trace { agent_id: Some(fox.id), ..trace() };
-        db.stores.traces.insert(a, &of_fox).await.unwrap();
+        let of_fox = Trace { agent_id: Some(fox.id), run_id: "r".into(), ..trace() };
+        let no_run = Trace { agent_id: Some(fox.id), run_id: String::new(), ..trace() };
+        for trace in [&of_fox, &no_run] {
+            db.stores.traces.insert(a, trace).await.unwrap();
+        }
         for agent in [None, Some(fox.id)] {
-            assert_eq!(db.stores.traces.running(a, agent).await.unwrap(), [(of_fox.id, fox.id)], "and not the one without an agent");
+            assert_eq!(db.stores.traces.running(a, agent).await.unwrap(), [(of_fox.id, fox.id)], "and neither the one without an agent nor what is no run");
             assert!(db.stores.traces.running(b, agent).await.unwrap().is_empty());
         }
         let owl = db.agent(a, "owl").await;
