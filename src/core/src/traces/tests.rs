@@ -24,6 +24,8 @@ struct Shelf {
     batches: AtomicU64,
     ended: Mutex<Vec<TraceStatus>>,
     begun: Mutex<Vec<Trace>>,
+    /// Lets an answer of what runs arrive that was made before.
+    arrives: tokio::sync::Notify,
 }
 
 #[async_trait]
@@ -61,7 +63,9 @@ impl TraceStore for Shelf {
         Ok(vec![])
     }
     async fn running(&self, _: TenantId, _: Option<AgentId>) -> Result<Vec<(TraceId, AgentId)>> {
-        Ok(vec![])
+        let running = self.begun.lock().unwrap().iter().filter_map(|trace| Some((trace.id, trace.agent_id?))).collect();
+        self.arrives.notified().await;
+        Ok(running)
     }
     async fn all_tenants_renew_leases(&self, ids: &[TraceId], _: TimeDelta) -> Result<Vec<TraceId>> {
         Ok(ids.to_vec())
@@ -247,4 +251,21 @@ async fn what_is_too_long_for_a_column_is_cut_before_it_is_stored() {
     let lengths = [&step.name, &step.tool_name, &step.tool_call_id, &step.model, &step.provider].map(|text| text.chars().count());
     assert_eq!(lengths, [255, 200, 100, 200, 50]);
     assert!([&*step.input_preview, &*step.output_preview].iter().all(|text| text.contains("characters left out")));
+}
+
+#[tokio::test]
+async fn an_own_run_that_ends_while_the_store_answers_is_nobody_elses() {
+    let shelf = Arc::new(Shelf::default());
+    let (here, there) = (tracer(&shelf), tracer(&shelf));
+    let agent = AgentId(SystemIds.row());
+    let trace = Trace { agent_id: Some(agent), ..new_trace(TraceId(SystemIds.row()), "run".into(), SystemClock.now()) };
+    let run = here.begin(TenantId::MASTER, trace, CancellationToken::new());
+    run.noted().await;
+    let ending = async {
+        run.finish(TraceStatus::Completed, "", "").await;
+        shelf.arrives.notify_one();
+    };
+    assert!(tokio::join!(biased; here.busy_elsewhere(TenantId::MASTER, None), ending).0.unwrap().is_empty());
+    shelf.arrives.notify_one();
+    assert!(there.busy_elsewhere(TenantId::MASTER, None).await.unwrap().contains(&agent), "the shelf has it yet");
 }
