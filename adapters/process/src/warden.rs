@@ -104,17 +104,15 @@ impl Warden {
 
 /// Tells the shell at the other end of `input` of the process that calls this, a child that has not become its program yet.
 fn announce(input: RawFd) -> io::Result<()> {
-    let (mut line, mut room) = ([0; 16], 16);
-    {
-        let mut rest = line.as_mut_slice();
-        writeln!(rest, "+ {}", nix::unistd::getpid())?;
-        room -= rest.len();
-    }
+    let mut line = [0; 16];
+    let mut rest = line.as_mut_slice();
+    writeln!(rest, "+ {}", nix::unistd::getpid())?;
+    let length = 16 - rest.len();
     #[expect(unsafe_code, reason = "the handlers are none of ours, and the descriptor is open: whoever started the child holds it")]
     unsafe {
         // A shell that has gone must not end the child.
         signal(Signal::SIGPIPE, SigHandler::SigIgn)?;
-        let _ = nix::unistd::write(BorrowedFd::borrow_raw(input).as_fd(), &line[..room]);
+        let _ = nix::unistd::write(BorrowedFd::borrow_raw(input).as_fd(), &line[..length]);
         signal(Signal::SIGPIPE, SigHandler::SigDfl)?;
     }
     Ok(())

@@ -105,13 +105,11 @@ impl Tracer {
         trace.name = cut(&trace.name, 255);
         trace.channel = cut(&trace.channel, 50);
         let limit = self.preview;
-        if self.exporter.is_some() {
-            trace.input_preview = preview::ending(&trace.input_preview, limit);
-        }
         let (id, user) = (trace.id, trace.user_id.as_str().into());
         let mut root = self.span(tenant, id, "agent", trace.tags.first().unwrap_or(&trace.name));
         root.agent_id = trace.agent_id;
-        let export = self.exporter.clone().map(|exporter| Export { exporter, trace: trace.clone(), spans: vec![] });
+        let shown = || Trace { input_preview: preview::ending(&trace.input_preview, limit), ..trace.clone() };
+        let export = self.exporter.clone().map(|exporter| Export { exporter, trace: shown(), spans: vec![] });
         let (store, lease, noted) = (self.store.clone(), self.leases.take(id, stop), CancellationToken::new());
         let told = noted.clone().drop_guard();
         let (held, begun) = oneshot::channel();
