@@ -7,7 +7,7 @@ use crate::{
     statistics::Statistics,
     turns::Turns,
 };
-use bb8::{ManageConnection, Pool, PooledConnection};
+use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy};
 use diesel::{ConnectionError, QueryResult, result::Error as QueryError};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::PoolableConnection};
 use futures_util::future;
@@ -158,7 +158,12 @@ type Pooled = PooledConnection<'static, Manager>;
 impl RolePool {
     /// Connections in the role `goclaw_` and `name`.
     fn new(server: Server, name: &'static str, size: u32) -> Self {
-        let pool = Pool::builder().max_size(size).connection_timeout(CONNECT_TIMEOUT).build_unchecked(Manager { server, role: name });
+        let pool = Pool::builder()
+            .max_size(size)
+            // The connection that was used last: its backend is still warm, and those that are not needed can rest.
+            .queue_strategy(QueueStrategy::Lifo)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .build_unchecked(Manager { server, role: name });
         Self { name, pool: RwLock::new(Some(pool)), runtime: Handle::current(), turns: Arc::new(Semaphore::new(size as usize)) }
     }
 
