@@ -60,6 +60,8 @@ struct Whole {
     stream: bool,
     p50: Measure,
     p99: Measure,
+    /// What the least adds that can stand in between, for models whose callers leave the cores alone.
+    bare: Option<Measure>,
     rate: Measure,
     errors: Measure,
 }
@@ -70,6 +72,7 @@ static USUAL: Whole = Whole {
     stream: false,
     p50: added("chat, model takes 1 s: added p50", 2.0, "50 callers without a pause; through the gateway − direct"),
     p99: added("chat, model takes 1 s: added p99", 10.0, "the same"),
+    bare: Some(reported("chat, model takes 1 s: added p50, bare proxy", Unit::Ms, "actix and reqwest with nothing in between, in the same run")),
     rate: reported("chat, model takes 1 s", Unit::PerSecond, "at most 50/s by construction; p50 / p99"),
     errors: errors("chat, model takes 1 s: errors", "anything but 200"),
 };
@@ -79,6 +82,7 @@ static FAST_MODEL: Whole = Whole {
     stream: false,
     p50: reported("chat, model takes 100 ms: added p50", Unit::Ms, "50 callers without a pause; through the gateway − direct"),
     p99: reported("chat, model takes 100 ms: added p99", Unit::Ms, "the same"),
+    bare: None,
     rate: reported("chat, model takes 100 ms", Unit::PerSecond, "at most 500/s by construction; p50 / p99"),
     errors: errors("chat, model takes 100 ms: errors", "anything but 200"),
 };
@@ -88,6 +92,7 @@ static INSTANT: Whole = Whole {
     stream: false,
     p50: reported("chat, instant model: added p50", Unit::Ms, "50 callers without a pause: the cores are full; through the gateway − direct"),
     p99: reported("chat, instant model: added p99", Unit::Ms, "the same"),
+    bare: None,
     rate: runs_per_second("chat, instant model", "runs per second, each stored with session and trace; p50 / p99"),
     errors: errors("chat, instant model: errors", "anything but 200"),
 };
@@ -97,6 +102,7 @@ static STREAMED: Whole = Whole {
     stream: true,
     p50: reported("chat as SSE, instant model: added p50", Unit::Ms, "50 callers without a pause, 8 chunks at once; until the stream has ended"),
     p99: reported("chat as SSE, instant model: added p99", Unit::Ms, "the same"),
+    bare: None,
     rate: reported("chat as SSE, instant model", Unit::PerSecond, "runs per second; p50 / p99"),
     errors: errors("chat as SSE, instant model: errors", "anything but 200"),
 };
@@ -169,6 +175,12 @@ impl Asking<'_> {
             }
             for (measure, share) in [(&measured.p50, 0.5), (&measured.p99, 0.99)] {
                 let (with, without) = (ours.latencies.percentile(share), models.latencies.percentile(share));
+                table.put(measure, self.edition, with - without, format!("{with:.2} − {without:.2}"));
+            }
+            if let Some(measure) = &measured.bare {
+                let bare = Bare::proxy(self.upstream.port(), PATH)?;
+                let passed = spread(&self.to(bare.port(), false), CONCURRENT, measured.delay, warm_up, window).await.context("through the bare proxy")?;
+                let (with, without) = (passed.latencies.percentile(0.5), models.latencies.percentile(0.5));
                 table.put(measure, self.edition, with - without, format!("{with:.2} − {without:.2}"));
             }
             table.put(&measured.rate, self.edition, ours.rate(), ours.percentiles());
