@@ -152,6 +152,35 @@ fn every_dependency_is_used() {
     }
 }
 
+/// Fuzz targets are a workspace of their own, and one of them compiles the gateway's configuration.
+#[test]
+fn fuzz_targets_have_every_crate_that_the_configuration_uses() {
+    let direct = |arguments: &[&str], package: &str| -> BTreeSet<String> {
+        let output = Command::new(env!("CARGO"))
+            .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+            .args(arguments)
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let package = metadata["packages"].as_array().unwrap().iter().find(|found| found["name"] == package).unwrap();
+        let built_in = package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["kind"].is_null());
+        built_in.map(|dependency| dependency["name"].as_str().unwrap().replace('-', "_")).collect()
+    };
+    let (gateways, targets) = (direct(&[], "goclaw"), direct(&["--manifest-path", "fuzz/Cargo.toml"], "goclaw-fuzz"));
+    let code: String = files(".rs")
+        .iter()
+        .filter(|path| path.starts_with(root().join("src/goclaw/src/config")) && !path.ends_with("tests.rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let inside = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let used: Vec<_> = gateways.iter().filter(|name| code.match_indices(&format!("{name}::")).any(|(at, _)| !code[..at].ends_with(inside))).collect();
+    assert!(used.len() > 5, "{used:?}");
+    for name in used {
+        assert!(targets.contains(name), "{name} is missing in fuzz/Cargo.toml");
+    }
+}
+
 #[test]
 fn no_crate_brings_a_c_client_or_a_second_tls() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();

@@ -73,18 +73,50 @@ fn used_sessions(tenant: TenantId, user: Option<&String>, agent: Option<&String>
     filter
 }
 
-fn count_hour(connection: &Connection, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Failure> {
+/// What an hour comes to.
+struct Counted {
+    hour: DateTime<Utc>,
+    /// Whether it has runs that go on, so that it is counted again.
+    open: bool,
+    /// Its snapshots.
+    rows: Vec<Vec<Value>>,
+}
+
+/// The hour that is to be counted.
+fn due(connection: &Connection, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Failure> {
     let settled = now - WRITTEN_WITHIN;
-    let due = connection.prepare_cached(sql::DUE)?.query_row(params![Time(now), Time(settled)], |row| row.get::<_, Option<Time>>(0))?;
-    let Some(Time(hour)) = due else { return Ok(None) };
+    let hour = connection.prepare_cached(sql::DUE)?.query_row(params![Time(now), Time(settled)], |row| row.get::<_, Option<Time>>(0))?;
+    Ok(hour.map(|Time(hour)| hour))
+}
+
+/// Reads through all runs of the hour that is due, which takes a while if there are many: nobody who writes waits for it.
+fn count_hour(connection: &Connection, now: DateTime<Utc>) -> Result<Option<Counted>, Failure> {
+    let Some(hour) = due(connection, now)? else { return Ok(None) };
+    let settled = now - WRITTEN_WITHIN;
     let open: bool = connection.prepare_cached(sql::OPEN)?.query_row(params![Time(hour), Time(settled)], |row| row.get(0))?;
     let open = open && hour + WAITED_FOR > now;
-    let (count, count_totals, count_day) = (sql::count(), sql::count_totals(), sql::count_day());
-    for statement in [sql::FORGET, &count, sql::FORGET_TOTALS, &count_totals, sql::FORGET_DAY, &count_day] {
+    let mut statement = connection.prepare_cached(&sql::count())?;
+    let columns = statement.column_count();
+    let rows = statement.query_map([Time(hour)], |row| (0..columns).map(|column| row.get(column)).collect())?.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(Counted { hour, open, rows }))
+}
+
+/// Keeps what an hour comes to, in place of what it came to before, unless somebody else counted it meanwhile.
+fn keep_hour(connection: &Connection, counted: &Counted, now: DateTime<Utc>) -> Result<bool, Failure> {
+    let hour = counted.hour;
+    if due(connection, now)? != Some(hour) {
+        return Ok(false);
+    }
+    connection.prepare_cached(sql::FORGET)?.execute([Time(hour)])?;
+    let mut keep = connection.prepare_cached(&sql::keep())?;
+    for row in &counted.rows {
+        keep.execute(params_from_iter(row))?;
+    }
+    for statement in [sql::FORGET_TOTALS, &sql::count_totals(), sql::FORGET_DAY, &sql::count_day()] {
         connection.prepare_cached(statement)?.execute([Time(hour)])?;
     }
-    connection.prepare_cached(sql::NOTE)?.execute(params![Time(hour), open, Time(now)])?;
-    Ok(Some(hour))
+    connection.prepare_cached(sql::NOTE)?.execute(params![Time(hour), counted.open, Time(now)])?;
+    Ok(true)
 }
 
 #[async_trait]
@@ -198,6 +230,12 @@ impl UsageStore for Sqlite {
     }
 
     async fn all_tenants_count_hour(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
-        self.write(move |connection| count_hour(connection, now)).await
+        while let Some(counted) = self.read(move |connection| count_hour(connection, now)).await? {
+            let hour = counted.hour;
+            if self.write(move |connection| keep_hour(connection, &counted, now)).await? {
+                return Ok(Some(hour));
+            }
+        }
+        Ok(None)
     }
 }

@@ -158,13 +158,19 @@ pub(super) const OPEN: &str = "select exists (
 
 pub(super) const FORGET: &str = "delete from usage_snapshots where tenant_id in (select id from tenants) and bucket_hour = ?1";
 
+/// The snapshots of the hour.
 pub(super) fn count() -> String {
     format!(
-        "with {}
-         insert into usage_snapshots (tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES})
-         select tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES} from counted",
+        "with {} select tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES} from counted",
         counted("tenants cross join traces on traces.tenant_id = tenants.id and start_time >= ?1 and start_time < ?1 + 3600000000")
     )
+}
+
+/// Keeps a snapshot, unless its tenant was deleted since it was counted.
+pub(super) fn keep() -> String {
+    let columns = format!("tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES}");
+    let values = (1..=columns.split(',').count()).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ");
+    format!("insert into usage_snapshots ({columns}) select {values} where exists (select 1 from tenants where id = ?1)")
 }
 
 /// The totals of the hour, after its snapshots.
