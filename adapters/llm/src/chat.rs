@@ -2,7 +2,7 @@
 
 use crate::{
     sse::SseParser,
-    transport::{Failure, Transport},
+    transport::{BODY_LIMIT, Failure, Transport},
 };
 use bytes::Bytes;
 use futures_util::{
@@ -17,6 +17,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// How often a request may be changed after the upstream has said what it does not take.
 const AMENDMENTS: u32 = 4;
+/// How long the text of an answer may be, in bytes, and what the model thought as well: ten times what models say at most.
+const TEXT_LIMIT: usize = 10 * 1024 * 1024;
 
 /// What an upstream reported inside an answer that began well.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +110,9 @@ struct Reading {
     bytes: BoxStream<'static, reqwest::Result<Bytes>>,
     parser: SseParser,
     decoder: Box<dyn Decoder>,
+    /// How many bytes came so far, and how many of them are text.
+    received: usize,
+    text: usize,
 }
 
 impl Running {
@@ -145,13 +150,17 @@ impl Running {
         let patience = if self.streamed { transport.idle } else { transport.idle * 5 / 2 };
         let answer = transport.send(self.call.request(transport, &self.body), patience).await?;
         if self.streamed {
-            self.reading = Some(Reading { bytes: answer.bytes_stream().boxed(), parser: SseParser::default(), decoder: self.call.decoder() });
+            let (bytes, parser) = (answer.bytes_stream().boxed(), SseParser::default());
+            self.reading = Some(Reading { bytes, parser, decoder: self.call.decoder(), received: 0, text: 0 });
             // Nobody is asked again once an answer comes, and the question may be large.
             self.body = Value::Null.into();
             return Ok(());
         }
         let body = transport.whole(answer, patience).await?;
         let response = self.call.whole(&body).map_err(|reported| transport.errors.in_stream(reported.code, &reported.text))?;
+        if response.content.len() + response.thinking.len() > TEXT_LIMIT {
+            return Err(transport.errors.too_long().into());
+        }
         if self.asked {
             if !response.thinking.is_empty() {
                 self.pending.push_back(ChatEvent::Thinking(response.thinking.clone()));
@@ -182,9 +191,18 @@ impl Running {
     }
 }
 
+/// How many bytes of text an event carries.
+fn text_of(event: &ChatEvent) -> usize {
+    match event {
+        ChatEvent::Text(text) | ChatEvent::Thinking(text) => text.len(),
+        _ => 0,
+    }
+}
+
 impl Reading {
     async fn read(&mut self, transport: &Transport, out: &mut VecDeque<ChatEvent>) -> Result<(), LlmError> {
         let chunk = transport.within(transport.idle, self.bytes.try_next()).await?;
+        let known = out.len();
         let mut reported = Ok(());
         let decoder = &mut self.decoder;
         let take = |data: &[u8]| {
@@ -197,6 +215,11 @@ impl Reading {
             None => self.parser.finish(take),
         };
         parsed.map_err(|error| transport.errors.told(&error.to_string()))?;
+        self.received += chunk.as_ref().map_or(0, Bytes::len);
+        self.text += out.iter().skip(known).map(text_of).sum::<usize>();
+        if self.received > BODY_LIMIT || self.text > TEXT_LIMIT {
+            return Err(transport.errors.too_long());
+        }
         reported.map_err(|reported| transport.errors.in_stream(reported.code, &reported.text))?;
         if matches!(out.back(), Some(ChatEvent::Done(_))) {
             // The end of the body is usually here already; taking it lets the connection be used again.

@@ -85,6 +85,11 @@ impl Errors {
         LlmError { kind: classify(code, text), status: None, text: format!("{}: {}", self.provider, self.clean(text)), retry_after: None }
     }
 
+    /// An answer that does not end, or should have long before.
+    pub(crate) fn too_long(&self) -> LlmError {
+        self.told("the answer is too long")
+    }
+
     /// No bytes for too long.
     pub(crate) fn idle(&self, seconds: f64) -> LlmError {
         let text = format!("{}: timeout: the upstream sent nothing for {seconds} s", self.provider);

@@ -17,7 +17,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 /// How much of an error's body is read, in bytes.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
 /// How large an answer in one piece may be, in bytes.
-const BODY_LIMIT: usize = 64 * 1024 * 1024;
+pub(crate) const BODY_LIMIT: usize = 64 * 1024 * 1024;
 /// Which of the user's accounts at the vendor is meant.
 const ACCOUNT: HeaderName = HeaderName::from_static("chatgpt-account-id");
 
@@ -107,7 +107,7 @@ impl Transport {
     /// Reads a whole answer.
     pub(crate) async fn whole(&self, answer: Response, patience: Duration) -> Result<Vec<u8>, LlmError> {
         let body = self.body(answer, BODY_LIMIT, patience).await?;
-        if body.len() >= BODY_LIMIT { Err(self.errors.told("the answer is too long")) } else { Ok(body) }
+        if body.len() >= BODY_LIMIT { Err(self.errors.too_long()) } else { Ok(body) }
     }
 
     /// Reads an answer up to `limit` bytes.

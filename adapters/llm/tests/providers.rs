@@ -373,6 +373,25 @@ async fn errors_in_a_stream_and_broken_streams_are_errors() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_given_up() {
+    let words = "word ".repeat(200_000);
+    let (text, thought) = (json!({"choices": [{"delta": {"content": words}}]}), json!({"choices": [{"delta": {"reasoning_content": words}}]}));
+    let block = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": words}});
+    for (kind, event) in [("openai_compat", text), ("openai_compat", thought), ("anthropic_native", block)] {
+        let event = event.to_string();
+        let events = [event.as_str(); 12];
+        for streamed in [true, false] {
+            let ok = if kind == "anthropic_native" { ANTHROPIC_OK } else { OPENAI_OK };
+            let whole = answer(200, "", &ok.replace("Hi", &words.repeat(12)));
+            let mut upstream = Upstream::start(vec![if streamed { stream(&events) } else { whole }]).await;
+            let (told, response) = run(&provider(kind, &upstream), ask("m", streamed)).await;
+            assert_eq!((response.unwrap_err().text.as_str(), upstream.more()), ("stub: the answer is too long", 1), "{kind}");
+            assert!(told.len() <= 11, "{kind}: {}", told.len());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_silent_stream_is_a_timeout() {
     let upstream = Upstream::start(vec![stalled(&[r#"{"choices":[{"delta":{"content":"x"}}]}"#])]).await;
     let provider = providers(Duration::from_millis(100)).build(spec("openai_compat", &upstream.base)).unwrap();

@@ -621,9 +621,12 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
+/// How much of what an interrupted run has said is kept, in bytes: the model is told it again with every question that follows.
+const PARTIAL_LIMIT: usize = 1024 * 1024;
+
 /// What an interrupted run has said so far, for the record.
 fn partial(text: &str) -> Option<ChatMessage> {
-    let text = sanitise::sanitised(text);
+    let text = sanitise::sanitised(&text[..text.floor_char_boundary(PARTIAL_LIMIT)]);
     (!text.is_empty()).then(|| ChatMessage::new(MessageRole::Assistant, text))
 }
 
