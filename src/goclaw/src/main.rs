@@ -3,8 +3,10 @@
 mod cli;
 mod config;
 mod log;
+mod memory;
 mod run;
 
 fn main() -> std::process::ExitCode {
+    memory::give_large_blocks_back();
     cli::main()
 }
