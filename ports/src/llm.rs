@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{fmt, sync::Arc, time::Duration};
 
+/// How long an answer may be, in bytes, what the model thinks included: several times what models say at most. Providers give up one that
+/// goes on, so that a model that never ends fills no memory.
+pub const LONGEST_ANSWER: usize = 8 << 20;
+
 /// A tool that the model may call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolDefinition {

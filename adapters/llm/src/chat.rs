@@ -9,7 +9,7 @@ use futures_util::{
     FutureExt, StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
-use goclaw_ports::llm::{ChatEvent, ChatResponse, ChatStream, LlmError};
+use goclaw_ports::llm::{ChatEvent, ChatResponse, ChatStream, LONGEST_ANSWER, LlmError};
 use reqwest::RequestBuilder;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -17,8 +17,6 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// How often a request may be changed after the upstream has said what it does not take.
 const AMENDMENTS: u32 = 4;
-/// How long the text of an answer may be, in bytes, and what the model thought as well: ten times what models say at most.
-const TEXT_LIMIT: usize = 10 * 1024 * 1024;
 
 /// What an upstream reported inside an answer that began well.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,7 +156,7 @@ impl Running {
         }
         let body = transport.whole(answer, patience).await?;
         let response = self.call.whole(&body).map_err(|reported| transport.errors.in_stream(reported.code, &reported.text))?;
-        if response.content.len() + response.thinking.len() > TEXT_LIMIT {
+        if response.content.len() + response.thinking.len() > LONGEST_ANSWER {
             return Err(transport.errors.too_long().into());
         }
         if self.asked {
@@ -217,7 +215,7 @@ impl Reading {
         parsed.map_err(|error| transport.errors.told(&error.to_string()))?;
         self.received += chunk.as_ref().map_or(0, Bytes::len);
         self.text += out.iter().skip(known).map(text_of).sum::<usize>();
-        if self.received > BODY_LIMIT || self.text > TEXT_LIMIT {
+        if self.received > BODY_LIMIT || self.text > LONGEST_ANSWER {
             return Err(transport.errors.too_long());
         }
         reported.map_err(|reported| transport.errors.in_stream(reported.code, &reported.text))?;

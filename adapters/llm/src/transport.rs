@@ -16,7 +16,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 /// How much of an error's body is read, in bytes.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
-/// How large an answer in one piece may be, in bytes.
+/// How large an answer may be with all that is around its text, in bytes.
 pub(crate) const BODY_LIMIT: usize = 64 * 1024 * 1024;
 /// Which of the user's accounts at the vendor is meant.
 const ACCOUNT: HeaderName = HeaderName::from_static("chatgpt-account-id");

@@ -60,6 +60,8 @@ while True:
             _, name, arguments = order.split(" ", 2)
             answer = call(name, json.loads(arguments))
             say(json.dumps(answer.get("result", answer.get("error"))))
+        elif order == "endless":
+            while True: say("x" * 1000000)
         elif order == "count": say(" ".join(block["type"] for block in params["content" if old else "prompt"]))
         elif order == "long": reason = "maxContextLength" if old else "max_tokens"
         elif order == "refuse":
@@ -101,6 +103,17 @@ async fn a_conversation_has_one_process_in_both_dialects() {
         assert_eq!(asked(&*agent, question("agent:fox:1", "long")).await.unwrap().1.finish_reason, FinishReason::Length);
         let environment = site.read("environment");
         assert!(environment.contains("PATH") && ["GOCLAW", "CLAUDE", "ANTHROPIC"].iter().all(|secret| !environment.contains(secret)), "{environment}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_given_up_and_the_next_question_has_an_agent() {
+    for streamed in [true, false] {
+        let site = site();
+        let agent = site.provider("acp", json!({}));
+        let endless = ChatRequest { stream: streamed, ..question("s", "endless") };
+        assert_eq!(asked(&*agent, endless).await.unwrap_err().text, "mine: the answer is too long");
+        assert!(says(&*agent, "s", "Hi!").await.starts_with("Be a fox."));
     }
 }
 

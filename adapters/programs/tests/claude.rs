@@ -141,6 +141,17 @@ printf '%s\n' '{"type":"result","subtype":"error_max_turns","is_error":true,"res
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_given_up_with_its_program() {
+    let words = "x".repeat(10_000);
+    let said = json!({"type": "assistant", "message": {"content": [{"type": "text", "text": words}]}});
+    let site = Site::new("claude", &format!("#!/bin/sh\nwhile :; do printf '%s\\n' '{said}' || exit; done\n"));
+    for streamed in [true, false] {
+        let endless = ChatRequest { stream: streamed, ..question("s", "Hi!") };
+        assert_eq!(asked(&*site.provider("claude_cli", json!({})), endless).await.unwrap_err().text, "mine: the answer is too long");
+    }
+}
+
+#[tokio::test]
 async fn whoever_stops_listening_ends_the_program_and_what_it_started() {
     let script = "#!/bin/sh\nexec 9> \"$HOME/pipe\"\nprintf '%s\\n' '{\"type\":\"assistant\",\"message\":{\"content\":[{\"type\":\"text\",\"text\":\"up\"}]}}'\nsh -c 'sleep 1000 & sleep 1000' &\nsleep 1000\n";
     let site = Site::new("claude", script);

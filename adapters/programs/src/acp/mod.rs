@@ -11,7 +11,10 @@ use agent::{Agent, Start};
 use async_trait::async_trait;
 use goclaw_ports::{
     Error, Result, TenantId,
-    llm::{ChatEvent, ChatRequest, ChatResponse, ChatStream, Conversation, FinishReason, LlmError, LlmErrorKind, ModelInfo, Provider, ProviderSpec, Usage},
+    llm::{
+        ChatEvent, ChatRequest, ChatResponse, ChatStream, Conversation, FinishReason, LONGEST_ANSWER, LlmError, LlmErrorKind, ModelInfo, Provider,
+        ProviderSpec, Usage,
+    },
     media::ImagePart,
     message,
     sessions::MessageRole,
@@ -242,12 +245,15 @@ impl Pool {
         let stopped = loop {
             tokio::select! {
                 biased;
-                Some(piece) = updates.recv() => {
-                    response.content.push_str(&piece);
-                    if request.stream && events.send(Ok(ChatEvent::Text(piece))).await.is_err() {
-                        break None;
+                Some(piece) = updates.recv() => match self.take(piece, &mut response, request.stream, events).await {
+                    Ok(true) => {}
+                    Ok(false) => break None,
+                    Err(error) => {
+                        agent.cancel().await;
+                        *slot = None;
+                        return Err(error);
                     }
-                }
+                },
                 outcome = &mut prompt => break Some(outcome),
                 () = events.closed() => break None,
                 // What is heard of the agent, its own questions included, starts the time anew.
@@ -269,8 +275,7 @@ impl Pool {
         };
         // What was said last may have come with the end.
         while let Ok(piece) = updates.try_recv() {
-            response.content.push_str(&piece);
-            if request.stream && events.send(Ok(ChatEvent::Text(piece))).await.is_err() {
+            if !self.take(piece, &mut response, request.stream, events).await? {
                 return Ok(());
             }
         }
@@ -287,6 +292,15 @@ impl Pool {
         response.usage = Some(Usage::default());
         let _ = events.send(Ok(ChatEvent::Done(Box::new(response)))).await;
         Ok(())
+    }
+
+    /// Adds a piece to the answer, and passes it on to those who want pieces. `false` if nobody listens any more.
+    async fn take(&self, piece: String, response: &mut ChatResponse, stream: bool, events: &Events) -> Result<bool, LlmError> {
+        response.content.push_str(&piece);
+        if response.content.len() > LONGEST_ANSWER {
+            return Err(self.failure(LlmErrorKind::Other, "the answer is too long"));
+        }
+        Ok(!stream || events.send(Ok(ChatEvent::Text(piece))).await.is_ok())
     }
 
     async fn start(&self, conversation: &Conversation) -> Result<Agent, LlmError> {

@@ -12,7 +12,7 @@ use arguments::Arguments;
 use async_trait::async_trait;
 use goclaw_ports::{
     Result,
-    llm::{ChatEvent, ChatRequest, ChatResponse, ChatStream, Conversation, LlmError, LlmErrorKind, ModelInfo, Provider, ProviderSpec},
+    llm::{ChatEvent, ChatRequest, ChatResponse, ChatStream, Conversation, LONGEST_ANSWER, LlmError, LlmErrorKind, ModelInfo, Provider, ProviderSpec},
     sessions::MessageRole,
 };
 use goclaw_process::{Captured, Group};
@@ -44,8 +44,6 @@ const COMPLAINT: usize = 8 << 10;
 const TOLD: usize = 300;
 /// How long it is waited for once it has closed its output.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The most text of one answer, in bytes.
-const LONGEST_ANSWER: usize = 8 << 20;
 
 type Events = mpsc::Sender<Result<ChatEvent, LlmError>>;
 

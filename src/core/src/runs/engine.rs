@@ -653,3 +653,16 @@ fn log_failure(run: Uuid, error: &Error) {
         _ => tracing::warn!(%run, %error, "the run failed"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_interrupted_run_has_said_is_kept_as_far_as_it_can_be_told_again() {
+        assert_eq!(partial(""), None);
+        assert_eq!(partial("half").unwrap().content, "half");
+        // A character of three bytes lies across the limit.
+        assert_eq!(partial(&"€".repeat(PARTIAL_LIMIT)).unwrap().content.len(), PARTIAL_LIMIT / 3 * 3);
+    }
+}
