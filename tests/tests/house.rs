@@ -16,7 +16,13 @@ fn root() -> PathBuf {
 
 /// The direct dependencies of every crate of the workspace that are built into it.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--no-deps", "--offline"]).current_dir(root()).output().unwrap();
+    dependencies_in("Cargo.toml")
+}
+
+/// The same of the workspace with this manifest.
+fn dependencies_in(manifest: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let arguments = ["metadata", "--format-version=1", "--no-deps", "--offline", "--manifest-path", manifest];
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let of = |package: &Value| {
@@ -155,26 +161,15 @@ fn every_dependency_is_used() {
 /// Fuzz targets are a workspace of their own, and one of them compiles the gateway's configuration.
 #[test]
 fn fuzz_targets_have_every_crate_that_the_configuration_uses() {
-    let direct = |arguments: &[&str], package: &str| -> BTreeSet<String> {
-        let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
-            .args(arguments)
-            .current_dir(root())
-            .output()
-            .unwrap();
-        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let package = metadata["packages"].as_array().unwrap().iter().find(|found| found["name"] == package).unwrap();
-        let built_in = package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["kind"].is_null());
-        built_in.map(|dependency| dependency["name"].as_str().unwrap().replace('-', "_")).collect()
-    };
-    let (gateways, targets) = (direct(&[], "goclaw"), direct(&["--manifest-path", "fuzz/Cargo.toml"], "goclaw-fuzz"));
+    let (gateways, targets) = (&dependencies()["goclaw"], &dependencies_in("fuzz/Cargo.toml")["goclaw-fuzz"]);
     let code: String = files(".rs")
         .iter()
         .filter(|path| path.starts_with(root().join("src/goclaw/src/config")) && !path.ends_with("tests.rs"))
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let inside = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-    let used: Vec<_> = gateways.iter().filter(|name| code.match_indices(&format!("{name}::")).any(|(at, _)| !code[..at].ends_with(inside))).collect();
+    let uses = |name: &str| code.match_indices(&format!("{}::", name.replace('-', "_"))).any(|(at, _)| !code[..at].ends_with(inside));
+    let used: Vec<_> = gateways.iter().filter(|name| uses(name)).collect();
     assert!(used.len() > 5, "{used:?}");
     for name in used {
         assert!(targets.contains(name), "{name} is missing in fuzz/Cargo.toml");

@@ -3,6 +3,8 @@
 const MEASURES: &str = "input_tokens, output_tokens, cache_read_tokens, cache_create_tokens, thinking_tokens, total_cost, llm_call_count, request_count,
     tool_call_count, error_count, unique_users, duration_ms, memory_docs, memory_chunks, kg_entities, kg_relations";
 
+const KEYS: &str = "tenant_id, bucket_hour, provider, model, channel, agent_id";
+
 const CALLS: [&str; 7] = ["input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "thinking_tokens", "total_cost", "llm_call_count"];
 const REQUESTS: [&str; 9] =
     ["request_count", "tool_call_count", "error_count", "unique_users", "duration_ms", "memory_docs", "memory_chunks", "kg_entities", "kg_relations"];
@@ -161,14 +163,14 @@ pub(super) const FORGET: &str = "delete from usage_snapshots where tenant_id in 
 /// The snapshots of the hour.
 pub(super) fn count() -> String {
     format!(
-        "with {} select tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES} from counted",
+        "with {} select {KEYS}, {MEASURES} from counted",
         counted("tenants cross join traces on traces.tenant_id = tenants.id and start_time >= ?1 and start_time < ?1 + 3600000000")
     )
 }
 
 /// Keeps a snapshot, unless its tenant was deleted since it was counted.
 pub(super) fn keep() -> String {
-    let columns = format!("tenant_id, bucket_hour, provider, model, channel, agent_id, {MEASURES}");
+    let columns = format!("{KEYS}, {MEASURES}");
     let values = (1..=columns.split(',').count()).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ");
     format!("insert into usage_snapshots ({columns}) select {values} where exists (select 1 from tenants where id = ?1)")
 }

@@ -173,15 +173,16 @@ impl Asking<'_> {
                 models.add(spread(&direct, CONCURRENT, measured.delay, warm_up, window).await?);
                 ours.add(spread(&through, CONCURRENT, measured.delay, warm_up, window).await?);
             }
-            for (measure, share) in [(&measured.p50, 0.5), (&measured.p99, 0.99)] {
-                let (with, without) = (ours.latencies.percentile(share), models.latencies.percentile(share));
+            let mut put = |measure: &'static Measure, share: f64, load: &Load| {
+                let (with, without) = (load.latencies.percentile(share), models.latencies.percentile(share));
                 table.put(measure, self.edition, with - without, format!("{with:.2} − {without:.2}"));
-            }
+            };
+            put(&measured.p50, 0.5, &ours);
+            put(&measured.p99, 0.99, &ours);
             if let Some(measure) = &measured.bare {
                 let bare = Bare::proxy(self.upstream.port(), PATH)?;
                 let passed = spread(&self.to(bare.port(), false), CONCURRENT, measured.delay, warm_up, window).await.context("through the bare proxy")?;
-                let (with, without) = (passed.latencies.percentile(0.5), models.latencies.percentile(0.5));
-                table.put(measure, self.edition, with - without, format!("{with:.2} − {without:.2}"));
+                put(measure, 0.5, &passed);
             }
             table.put(&measured.rate, self.edition, ours.rate(), ours.percentiles());
             self.failures(table, &measured.errors, ours.failures, models.failures);
