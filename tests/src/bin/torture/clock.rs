@@ -8,7 +8,7 @@ use crate::{
     remains,
     report::Outcome,
 };
-use goclaw_tests::{Answer, Edition, Server, census::Census, eventually, fake_llm::Gate, within};
+use goclaw_tests::{Answer, Edition, Server, WsClient, census::Census, eventually, fake_llm::Gate, within};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use std::{
     process::Command,
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 const ROUNDS: usize = 3;
 const HOUR: i64 = 3_600;
@@ -25,6 +25,8 @@ const HOUR: i64 = 3_600;
 const JUMPS: [i64; 6] = [2 * HOUR, -3 * HOUR, 20 * HOUR, 0, -20 * HOUR, 0];
 /// A gateway looks at the leases of runs every 10 s; a long run is to outlive that.
 const A_LOOK_AT_LEASES: Duration = Duration::from_secs(12);
+/// It looks for events of other replicas every 5 s.
+const A_LOOK_AT_EVENTS: Duration = Duration::from_secs(7);
 const WRITES: usize = 30;
 
 /// The clock of one gateway.
@@ -41,6 +43,21 @@ impl Clock {
     fn shift(&self, seconds: i64) {
         let file = File::options().write(true).open(&self.0).expect("the file with the shift");
         file.write_all_at(&seconds.to_ne_bytes(), 0).expect("the shift is written");
+    }
+
+    /// Jumps. On standard, a gateway that sees that it may have slept sends all its clients away, up to some seconds later: the witness.
+    async fn jump(&self, server: &Server, edition: Edition, from: i64, to: i64) -> Option<WsClient> {
+        let witness = if edition == Edition::Standard && to > from { Some(server.owner_socket().await) } else { None };
+        self.shift(to);
+        witness
+    }
+}
+
+/// Waits until the witness was sent away, so that whoever comes now is not. It stays if the gateway did not look while the clock
+/// stood where this jump came from.
+async fn sent_away(witness: Option<WsClient>) {
+    if let Some(mut witness) = witness {
+        drop(timeout(A_LOOK_AT_EVENTS, witness.wait_for_close()).await);
     }
 }
 
@@ -60,14 +77,16 @@ pub async fn attack(edition: Edition, options: &Options) -> Outcome {
     }
     let load = Load::new(false);
     load.script(&server.llm);
-    keys_expire_by_the_clock(&server, &clock, &mut outcome).await;
+    keys_expire_by_the_clock(&server, edition, &clock, &mut outcome).await;
+    let mut stands = 0;
     for round in 0..options.rounds_or(ROUNDS) {
         for (n, shift) in JUMPS.into_iter().enumerate() {
             let clients = load.begin(&server, round * JUMPS.len() + n).await;
             within("acknowledged writes", load.recorder.wait_for(load.recorder.count() + WRITES)).await;
-            clock.shift(shift);
+            let witness = clock.jump(&server, edition, std::mem::replace(&mut stands, shift), shift).await;
             within("acknowledged writes after a jump", load.recorder.wait_for(load.recorder.count() + WRITES)).await;
             drop(clients);
+            sent_away(witness).await;
             outcome.find_all(remains::quiet(&server, &load, round * JUMPS.len() + n).await);
             for path in ["/health", "/ready"] {
                 let status = server.anonymous().get(path).await.status;
@@ -101,13 +120,15 @@ async fn deaf(server: &Server, clock: &Clock) -> Option<String> {
     (!seen).then(|| "the gateway does not take the time from the C library".to_owned())
 }
 
-async fn keys_expire_by_the_clock(server: &Server, clock: &Clock, outcome: &mut Outcome) {
+async fn keys_expire_by_the_clock(server: &Server, edition: Edition, clock: &Clock, outcome: &mut Outcome) {
     let body = json!({"name": "an hour", "scopes": ["operator.read"], "expires_in": HOUR});
     let key = server.owner().post("/v1/api-keys", &body).await.expect(201)["key"].as_str().unwrap_or_default().to_owned();
+    let mut stands = 0;
     for (shift, expected) in [(0, 200), (2 * HOUR, 401), (0, 200), (-2 * HOUR, 200), (0, 200)] {
-        clock.shift(shift);
+        let witness = clock.jump(server, edition, std::mem::replace(&mut stands, shift), shift).await;
         let status = server.with_key(&key).user("mai").get("/v1/agents").await.status;
         outcome.hold(status == expected, || format!("a key that holds for an hour answered {status} when the clock is {shift} s off"));
+        sent_away(witness).await;
     }
 }
 
