@@ -156,8 +156,8 @@ impl Bench<'_> {
         self.section(Crowd, async |table| asking.crowd(table, &site).await).await;
         self.section(Runs, async |table| runs::measure(table, &asking, &site).await).await;
         self.section(Abort, async |table| abort::measure(table, &asking, &site).await).await;
-        let (minutes, plots) = (self.options.soak, plots(self.options)?);
-        self.section(Soak, async |table| soak::measure(table, &asking, &site, minutes, &plots).await).await;
+        let (time, plots) = (self.options.soak.unwrap_or_else(|| effort.time(soak::TIME)), plots(self.options)?);
+        self.section(Soak, async |table| soak::measure(table, &asking, &site, time, &plots).await).await;
         Ok(())
     }
 }

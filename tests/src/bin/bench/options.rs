@@ -13,7 +13,7 @@ target is only marked.
   SECTION           one of: start requests create chat streams memory sockets crowd runs abort store lists usage
                     soak; without any, all of them
   --edition NAME    only this edition: lite or standard
-  --soak MINUTES    how long the mixed load of the section soak lasts on each edition, by default 1
+  --soak MINUTES    how long the mixed load of the section soak lasts on each edition, by default 10
   --plots DIR       where the section soak leaves its plots, by default the directory bench beside the binaries
   --quick           much smaller loads, which show that everything works and nothing else
   --json            print JSON instead of a table";
@@ -118,8 +118,8 @@ pub struct Options {
     pub json: bool,
     /// How much load there is.
     pub effort: Effort,
-    /// How long the mixed load lasts.
-    pub soak: Duration,
+    /// How long the mixed load lasts, if it was said.
+    pub soak: Option<Duration>,
     /// Where plots go.
     pub plots: Option<PathBuf>,
     edition: Option<Edition>,
@@ -132,7 +132,7 @@ impl Options {
     /// # Errors
     /// What is wrong with it.
     pub fn read(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut options = Self { json: false, effort: Effort::Full, soak: Duration::from_secs(60), plots: None, edition: None, sections: Vec::new() };
+        let mut options = Self { json: false, effort: Effort::Full, soak: None, plots: None, edition: None, sections: Vec::new() };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -143,7 +143,7 @@ impl Options {
                 "--plots" => options.plots = Some(value()?.into()),
                 "--soak" => {
                     let minutes: f64 = value()?.parse().map_err(|_| "--soak needs a number of minutes")?;
-                    options.soak = Duration::try_from_secs_f64(minutes * 60.0).map_err(|_| "--soak needs a number of minutes")?;
+                    options.soak = Some(Duration::try_from_secs_f64(minutes * 60.0).map_err(|_| "--soak needs a number of minutes")?);
                 }
                 "--edition" => {
                     let name = value()?;

@@ -18,6 +18,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
+/// How long it lasts if nobody says.
+pub const TIME: Duration = Duration::from_mins(10);
 /// How often something is done.
 const EVERY: Duration = Duration::from_millis(50);
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -36,6 +38,7 @@ const fn reported(what: &'static str, unit: Unit, comment: &'static str) -> Meas
 }
 
 static FIRST: Measure = reported("soak: memory before", Unit::Mb, "RSS one second after the start");
+static TEN: Measure = reported("soak: memory after 10 minutes", Unit::Mb, "RSS then");
 static LAST: Measure = reported("soak: memory after", Unit::Mb, "RSS after mixed load, 20 requests/s of ten kinds; how long, and the highest, behind it");
 static SLOPE: Measure = Measure {
     what: "soak: growth",
@@ -78,6 +81,10 @@ pub async fn measure(table: &mut Table, asking: &Asking<'_>, site: &Site, time: 
 
     let measure = if time >= LONG { &SLOPE } else { &SHORT_SLOPE };
     table.put(&FIRST, asking.edition, before, "");
+    // The last sample may be a moment short of the whole time.
+    if let Some((_, memory)) = samples.iter().rev().find(|(minute, _)| (9.9..=10.0).contains(minute)) {
+        table.put(&TEN, asking.edition, *memory, "");
+    }
     table.put(&LAST, asking.edition, last.1, format!("{minutes:.1} min, {highest:.1} MB"));
     table.put(measure, asking.edition, slope * 1e3, "");
     table.put(&ERRORS, asking.edition, failures.count as f64, failures.first.unwrap_or_default());
