@@ -39,6 +39,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How many changes wait at most before they are counted as dropped.
 const QUEUE: usize = 1_000;
 const FLUSH: Duration = Duration::from_secs(5);
+/// How many bytes of texts wait at most before they are written: a store holds a batch several times over on its way, and a connection
+/// to PostgreSQL keeps room for the largest that it ever sent.
+const BATCH_BYTES: usize = 512 << 10;
 /// How many spans of a run are exported, and how much of a text, in characters.
 const EXPORTED: usize = 2_000;
 const EXPORTED_PREVIEW: usize = 500;
@@ -80,7 +83,7 @@ impl Tracer {
         runtime: &tokio::runtime::Handle,
     ) -> Self {
         let (queue, writes) = mpsc::channel(QUEUE);
-        let writer = Writer { store: store.clone(), bus, waiting: HashMap::new(), changed: HashMap::new(), count: 0 };
+        let writer = Writer { store: store.clone(), bus, waiting: HashMap::new(), changed: HashMap::new(), count: 0, bytes: 0 };
         runtime.spawn(writer.work(writes));
         Self { store, usage, clock, ids, queue, exporter, writing: TaskTracker::new(), leases: Arc::default(), preview: PREVIEW }
     }
@@ -193,6 +196,8 @@ struct Writer {
     /// The traces that are no longer as they were last told of.
     changed: HashMap<Whose, BTreeSet<TraceId>>,
     count: usize,
+    /// What the texts of all that was taken come to.
+    bytes: usize,
 }
 
 impl Writer {
@@ -206,7 +211,7 @@ impl Writer {
                     Some(Write::Flush(done)) => flushed = Some(done),
                     Some(write) => {
                         self.take(write);
-                        if self.count < QUEUE / 2 {
+                        if self.count < QUEUE / 2 && self.bytes < BATCH_BYTES {
                             continue;
                         }
                     }
@@ -225,6 +230,7 @@ impl Writer {
         let (whose, trace) = match write {
             Write::Span(whose, span) => {
                 let (id, trace) = (span.id, span.trace_id);
+                self.bytes += span.input_preview.len() + span.output_preview.len();
                 let waiting = self.waiting.entry(whose.0).or_default();
                 let span = span.after(waiting.get(&id));
                 waiting.insert(id, span);
@@ -238,7 +244,7 @@ impl Writer {
     }
 
     async fn write_all(&mut self) {
-        self.count = 0;
+        (self.count, self.bytes) = (0, 0);
         for (tenant, spans) in self.waiting.drain() {
             let mut spans: Vec<Span> = spans.into_values().collect();
             spans.sort_by_key(|span| span.start_time);

@@ -22,6 +22,8 @@ struct Shelf {
     full: bool,
     spans: Mutex<HashMap<SpanId, Span>>,
     batches: AtomicU64,
+    /// The bytes of texts in the largest batch.
+    largest: AtomicU64,
     ended: Mutex<Vec<TraceStatus>>,
     begun: Mutex<Vec<Trace>>,
     /// Lets an answer of what runs arrive that was made before.
@@ -36,6 +38,8 @@ impl TraceStore for Shelf {
     }
     async fn put_spans(&self, _: TenantId, spans: &[Span]) -> Result<()> {
         self.batches.fetch_add(1, Ordering::Relaxed);
+        let bytes: usize = spans.iter().map(|span| span.input_preview.len() + span.output_preview.len()).sum();
+        self.largest.fetch_max(bytes as u64, Ordering::Relaxed);
         if self.full {
             return Err(Error::unavailable("the shelf"));
         }
@@ -193,6 +197,25 @@ async fn what_does_not_fit_into_the_queue_waits_for_the_end_of_the_run() {
     assert!(shelf.batches.load(Ordering::Relaxed) < 20, "spans are written in batches");
     assert!(tally.of("goclaw_trace_spans_delayed_total") >= 2 * QUEUE as u64);
     assert_eq!(tally.of("goclaw_trace_spans_dropped_total"), 0);
+}
+
+#[tokio::test]
+async fn long_texts_are_written_before_there_are_many() {
+    let shelf = Arc::new(Shelf::default());
+    let tracer = tracer(&shelf);
+    let mut run = tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), SystemClock.now()), CancellationToken::new());
+    let long = "word ".repeat(PREVIEW / 5);
+    for _ in 0..QUEUE / 4 {
+        let mut step = run.span("llm_call", "step");
+        step.output_preview.clone_from(&long);
+        run.end(step, None);
+    }
+    tracer.finish(run, TraceStatus::Completed, String::new(), "done".into());
+    tracer.flush().await;
+    let kept: usize = shelf.spans.lock().unwrap().values().map(|span| span.output_preview.len()).sum();
+    assert!(kept >= QUEUE / 4 * long.len(), "every text is kept whole: {kept}");
+    let largest = shelf.largest.load(Ordering::Relaxed);
+    assert!(largest < (BATCH_BYTES + 2 * PREVIEW) as u64, "{largest} bytes at once");
 }
 
 #[tokio::test]
