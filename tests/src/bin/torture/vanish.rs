@@ -14,6 +14,8 @@ const CLIENTS: usize = 10_000;
 const WAVE: usize = 250;
 /// What may stay open for the next use: connections to the model and the database, and threads that come and go.
 const SPARE: usize = 40;
+/// What memory may have grown by: the conversations get longer, and what was needed once stays at hand. In bytes.
+const GROWTH: u64 = 80_000_000;
 
 pub async fn attack(edition: Edition, options: &Options) -> Outcome {
     let mut outcome = Outcome::default();
@@ -46,6 +48,8 @@ pub async fn attack(edition: Edition, options: &Options) -> Outcome {
     outcome.find_all(after.excess(&before, SPARE));
     let running = server.owner().get("/v1/traces?status=running&limit=1").await.expect(200)["total"].as_i64().unwrap_or_default();
     outcome.hold(running == 0, || format!("{running} traces are still running"));
+    let grown = after.resident.saturating_sub(before.resident);
+    outcome.hold(grown <= GROWTH, || format!("memory grew by {grown} bytes"));
     let mb = |bytes: u64| bytes / 1_000_000;
     outcome.note(format!(
         "{} s; descriptors {} → {}, threads {} → {}, memory {} → {} MB",
