@@ -38,6 +38,7 @@ pub fn serve(mut config: Config, logs: Arc<dyn Logs>) -> Result<()> {
         let _entered = runtime.enter();
         let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         runtime.spawn(watch(signals, shutdown.clone()));
+        runtime.spawn(crate::memory::give_free_memory_back());
     }
 
     let _watch = watch::watch(&config.path, &assembled.configuration, runtime.handle())
