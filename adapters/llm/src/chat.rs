@@ -11,7 +11,6 @@ use futures_util::{
 };
 use goclaw_ports::llm::{ChatEvent, ChatResponse, ChatStream, LONGEST_ANSWER, LlmError};
 use reqwest::RequestBuilder;
-use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -69,10 +68,10 @@ pub(crate) fn chat(transport: Arc<Transport>, call: Box<dyn Call>, body: Body, a
 
 /// A question.
 pub(crate) struct Body {
-    /// What is particular about it. What `shared` fills is `null` here.
+    /// What is particular about it.
     pub(crate) own: Value,
-    /// A field that most questions have in common, and its value: as many as wait for an answer, there is one of it.
-    pub(crate) shared: Option<(&'static str, Arc<Value>)>,
+    /// A field that most questions have in common, and its value in JSON: it is written down once, however many wait for an answer.
+    pub(crate) shared: Option<(&'static str, Bytes)>,
 }
 
 impl From<Value> for Body {
@@ -81,11 +80,20 @@ impl From<Value> for Body {
     }
 }
 
-impl Serialize for Body {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let shared = |key: &str| self.shared.as_ref().filter(|(name, _)| *name == key).map(|(_, value)| &**value);
-        let fields = self.own.as_object().into_iter().flatten();
-        serializer.collect_map(fields.map(|(key, value)| (key, shared(key).unwrap_or(value))))
+impl Body {
+    /// The question in JSON; what it has in common with others comes last.
+    pub(crate) fn json(&self) -> Vec<u8> {
+        // A tree with text for keys is always JSON.
+        let Some((name, value)) = &self.shared else { return serde_json::to_vec(&self.own).unwrap_or_default() };
+        let mut json = Vec::with_capacity(value.len() + 4096);
+        let written = serde_json::to_writer(&mut json, &self.own);
+        debug_assert!(written.is_ok() && json.ends_with(b"}"), "a question is an object");
+        json.pop();
+        let comma = if json.len() > 1 { "," } else { "" };
+        json.extend_from_slice(format!("{comma}\"{name}\":").as_bytes());
+        json.extend_from_slice(value);
+        json.push(b'}');
+        json
     }
 }
 
@@ -229,5 +237,24 @@ impl Reading {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_questions_share_is_added_to_what_is_their_own() {
+        let tools = json!([{"type": "function", "function": {"name": "exec"}}]);
+        let shared = Some(("tools", Bytes::from(tools.to_string())));
+        let own = json!({"model": "m", "messages": [{"role": "user", "content": "\"tools\": null}"}]});
+        let read = |body: Body| serde_json::from_slice::<Value>(&body.json()).unwrap();
+        let mut whole = own.clone();
+        whole["tools"] = tools.clone();
+        assert_eq!(read(Body { own: own.clone(), shared: shared.clone() }), whole);
+        assert_eq!(read(Body { own: json!({}), shared }), json!({"tools": tools}));
+        assert_eq!(read(own.clone().into()), own);
     }
 }

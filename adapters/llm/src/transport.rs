@@ -78,8 +78,8 @@ impl Transport {
     /// encodes it again.
     pub(crate) fn ask(&self, path: &str, body: &Body) -> RequestBuilder {
         let request = self.post(path).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // A tree with text for keys is always JSON. The client would keep a copy of a body that it could copy.
-        request.body(reqwest::Body::wrap(reqwest::Body::from(serde_json::to_vec(body).unwrap_or_default())))
+        // The client would keep a copy of a body that it could copy.
+        request.body(reqwest::Body::wrap(reqwest::Body::from(body.json())))
     }
 
     /// Waits for something from the upstream, at most `limit`.

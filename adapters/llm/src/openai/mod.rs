@@ -72,7 +72,8 @@ impl Provider for OpenAi {
             images::removed(&mut body);
         }
         let call = OpenAiCall { path: self.vendor.path, findings: Arc::clone(&self.findings), model };
-        let body = Body { own: body, shared: Some((request::TOOLS, self.tools.of(&request.tools, &self.vendor))) };
+        let tools = (!request.tools.is_empty()).then(|| (request::TOOLS, self.tools.of(&request.tools, &self.vendor)));
+        let body = Body { own: body, shared: tools };
         chat::chat(Arc::clone(&self.transport), Box::new(call), body, request.stream, streamed)
     }
 

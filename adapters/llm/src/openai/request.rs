@@ -2,6 +2,7 @@
 
 use super::gemini;
 use crate::schema::{SchemaProfile, clean};
+use bytes::Bytes;
 use goclaw_ports::{
     llm::{ChatRequest, ProviderSpec, ToolDefinition},
     sessions::{ChatMessage, MessageRole, ToolCall},
@@ -13,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Where the tools stand in a body. They are the largest part of most questions, and the same in each.
+/// Where the tools stand in a question. They are the largest part of most, and the same in each.
 pub(super) const TOOLS: &str = "tools";
 /// The longest id of a tool call that every vendor takes.
 const ID_LIMIT: usize = 40;
@@ -61,7 +62,7 @@ fn begins_with(family: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| family.starts_with(prefix))
 }
 
-/// The body of a call, with a place for its tools if there are any.
+/// The body of a call, but for its tools.
 pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed: bool) -> Value {
     let family = model.rsplit('/').next().unwrap_or_default();
     let mut body = Map::new();
@@ -73,7 +74,6 @@ pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed
         body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
     if !request.tools.is_empty() {
-        body.insert(TOOLS.to_owned(), Value::Null);
         body.insert("tool_choice".to_owned(), "auto".into());
     }
     if request.max_tokens > 0 {
@@ -101,20 +101,21 @@ pub(super) fn body(request: &ChatRequest, model: &str, vendor: &Vendor, streamed
     Value::Object(body)
 }
 
-/// Tools, and what they look like in a request.
-type RenderedTools = (Arc<[ToolDefinition]>, Arc<Value>);
+/// Tools, and their JSON in a request.
+type RenderedTools = (Arc<[ToolDefinition]>, Bytes);
 
 /// The tools of the last question as they were sent: most questions offer the same ones.
 #[derive(Default)]
 pub(super) struct Rendered(Mutex<Option<RenderedTools>>);
 
 impl Rendered {
-    pub(super) fn of(&self, tools: &Arc<[ToolDefinition]>, vendor: &Vendor) -> Arc<Value> {
+    pub(super) fn of(&self, tools: &Arc<[ToolDefinition]>, vendor: &Vendor) -> Bytes {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, rendered)) = last.filter(|(known, _)| Arc::ptr_eq(known, tools)) {
             return rendered;
         }
-        let rendered: Arc<Value> = Arc::new(tools.iter().map(|definition| tool(definition, vendor.profile)).collect());
+        let rendered: Value = tools.iter().map(|definition| tool(definition, vendor.profile)).collect();
+        let rendered = Bytes::from(rendered.to_string());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((tools.clone(), rendered.clone()));
         rendered
     }

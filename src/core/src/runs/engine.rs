@@ -28,7 +28,7 @@ use crate::{
     prune::PruneSettings,
     settings::{InjectionAction, Settings, TenantSettings},
     toolbox::{Offer, ToolBox, tool_agent},
-    traces::{Tracer, new_trace},
+    traces::{RunTrace, Tracer, new_trace},
     workspace::{self, Directories},
 };
 use futures_util::future::{BoxFuture, FutureExt};
@@ -117,6 +117,15 @@ pub(crate) struct Started {
 struct After {
     untitled: Option<Untitled>,
     left: Option<Left>,
+    ending: Option<Ending>,
+}
+
+/// How a run's trace ends.
+struct Ending {
+    trace: RunTrace,
+    status: TraceStatus,
+    error: String,
+    output: String,
 }
 
 /// What a run knows of its conversation.
@@ -190,8 +199,7 @@ impl Engine {
         let request = Box::new(request);
         let (engine, active) = (self.clone(), run.clone());
         self.runtime.spawn(async move {
-            let end = engine.run(request, &active, place).await;
-            let _ = ended.send(end);
+            engine.run(request, &active, place, ended).await;
         });
         Ok(Started { run, end })
     }
@@ -211,7 +219,7 @@ impl Engine {
         }
     }
 
-    async fn run(self: &Arc<Self>, request: Box<Request>, run: &Arc<ActiveRun>, mut place: Place) -> End {
+    async fn run(self: &Arc<Self>, request: Box<Request>, run: &Arc<ActiveRun>, mut place: Place, told: oneshot::Sender<End>) {
         let (emitter, tenant) = (Emitter::new(self.bus.clone(), &request, run), request.caller.tenant);
         let started = std::time::Instant::now();
         counters::run_started(request.origin.kind().to_owned());
@@ -234,9 +242,6 @@ impl Engine {
         let outcome = match &end {
             End::Completed(outcome) => {
                 emitter.event("run.completed", Some(completed(outcome)));
-                if let Some(untitled) = after.untitled {
-                    self.entitle(untitled);
-                }
                 "completed"
             }
             End::Failed(error) => {
@@ -248,11 +253,21 @@ impl Engine {
                 "cancelled"
             }
         };
-        counters::run_ended(outcome, started.elapsed());
         if let Some(left) = after.left {
             self.compact(left);
         }
-        end
+        let untitled = after.untitled.filter(|_| matches!(end, End::Completed(_)));
+        // Whoever waits for the answer gets it before the rest is seen to, and may ask again at once.
+        let _held = self.tracer.held();
+        drop(place);
+        let _ = told.send(end);
+        if let Some(Ending { trace, status, error, output }) = after.ending {
+            self.tracer.finish(trace, status, error, output);
+        }
+        if let Some(untitled) = untitled {
+            self.entitle(untitled);
+        }
+        counters::run_ended(outcome, started.elapsed());
     }
 
     async fn run_in_turn(self: &Arc<Self>, request: Box<Request>, run: &Arc<ActiveRun>, emitter: &Emitter, after: &mut After) -> End {
@@ -375,7 +390,7 @@ impl Engine {
             }
             End::Cancelled => (TraceStatus::Cancelled, String::new(), String::new()),
         };
-        self.tracer.finish(trace, status, crate::redact::redact(&error).into_owned(), output);
+        after.ending = Some(Ending { trace, status, error: crate::redact::redact(&error).into_owned(), output });
         end
     }
 
