@@ -253,6 +253,7 @@ impl Engine {
                 "cancelled"
             }
         };
+        counters::run_ended(outcome, started.elapsed());
         if let Some(left) = after.left {
             self.compact(left);
         }
@@ -267,7 +268,6 @@ impl Engine {
         if let Some(untitled) = untitled {
             self.entitle(untitled);
         }
-        counters::run_ended(outcome, started.elapsed());
     }
 
     async fn run_in_turn(self: &Arc<Self>, request: Box<Request>, run: &Arc<ActiveRun>, emitter: &Emitter, after: &mut After) -> End {
