@@ -14,7 +14,6 @@ pub use serve::serve;
 pub use storage::{Plain, describe, open, plain};
 
 use anyhow::{Context, Result};
-use std::num::NonZero;
 use tokio::runtime::Runtime;
 
 /// The runtime that engines, stores and upstream connections live on.
@@ -22,12 +21,7 @@ use tokio::runtime::Runtime;
 /// # Errors
 /// If the system gives no threads.
 pub fn runtime() -> Result<Runtime> {
-    // A core is left to the threads that serve requests. On two cores, a second thread here would be woken several times in each run,
-    // find nothing to do, and keep the first one waiting meanwhile: 0.3 of the 2.5 ms that a run adds to its model's time.
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = cores.saturating_sub(1).max(1);
-    let builder = &mut tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(threads).enable_all().thread_name("goclaw-engine").build().context("cannot start threads")
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("goclaw-engine").build().context("cannot start threads")
 }
 
 /// Chooses the one implementation of TLS, before anything speaks it.
