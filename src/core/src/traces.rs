@@ -34,10 +34,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::{
-    sync::CancellationToken,
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
-};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How many changes wait at most before they are counted as dropped.
 const QUEUE: usize = 1_000;
@@ -131,17 +128,12 @@ impl Tracer {
             drop(told);
         };
         let (tracer, whose, left) = (self.clone(), (tenant, user), HashMap::new());
-        (RunTrace { tracer, whose, trace: id, root, told: false, open: vec![], ended: None, left, export, noted, begun }, storing)
+        (RunTrace { tracer, whose, trace: id, root, told: false, open: vec![], left, export, noted, begun }, storing)
     }
 
     /// Has something done that traces wait for, and that [`Tracer::flush`] waits for.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.writing.spawn(work);
-    }
-
-    /// As long as this lives, [`Tracer::flush`] waits for what may yet be handed over.
-    pub(crate) fn held(&self) -> TaskTrackerToken {
-        self.writing.token()
     }
 
     /// The same, once the answer is dropped.
@@ -284,8 +276,6 @@ pub struct RunTrace {
     told: bool,
     /// Steps that have begun and not ended. A run that is stopped leaves some.
     open: Vec<Span>,
-    /// The step that ended last, and its error, until it is handed over.
-    ended: Option<Box<(Span, String)>>,
     /// Spans that did not fit into the queue, as they are now; they are handed over at the end.
     left: HashMap<SpanId, Span>,
     export: Option<Export>,
@@ -367,7 +357,6 @@ impl RunTrace {
 
     /// Notes a step that has begun, and makes of its input what a trace keeps; it is not said again.
     pub fn put(&mut self, span: &mut Span) {
-        self.hand_over();
         span.input_preview = preview::kept(&span.input_preview, self.tracer.preview).into();
         self.tell_root();
         self.tell(span.clone());
@@ -395,29 +384,21 @@ impl RunTrace {
         }
     }
 
-    /// Ends a step that [`RunTrace::put`] noted. It is handed over with what is noted next, or with the run's end: an answer is not to
-    /// wait for that.
+    /// Ends a step that [`RunTrace::put`] noted.
     pub fn end(&mut self, mut span: Span, error: Option<String>) {
-        self.hand_over();
         let now = self.tracer.clock.now();
         self.open.retain(|open| open.id != span.id);
         span.duration_ms = Some((now - span.start_time).num_milliseconds());
         span.end_time = Some(now);
         span.status = if error.is_some() { TraceStatus::Error } else { TraceStatus::Completed };
-        self.ended = Some(Box::new((span, error.unwrap_or_default())));
-    }
-
-    fn hand_over(&mut self) {
-        let Some((mut span, error)) = self.ended.take().map(|ended| *ended) else { return };
         span.output_preview = preview::kept(&span.output_preview, self.tracer.preview);
-        span.error = crate::redact::redact(&error).into_owned();
+        span.error = crate::redact::redact(&error.unwrap_or_default()).into_owned();
         self.tell(span);
     }
 
     /// Ends the run.
     pub async fn finish(mut self, status: TraceStatus, error: &str, output: &str) {
         let end_time = self.tracer.clock.now();
-        self.hand_over();
         // The lease ends with this call, when the end is stored.
         let Ok(_lease) = (&mut self.begun).await else { return };
         let root = self.root.clone();
@@ -427,7 +408,6 @@ impl RunTrace {
             self.end(step, Some(failed.clone().unwrap_or_else(|| "the run ended before".to_owned())));
         }
         self.end(root, failed);
-        self.hand_over();
         if let Some(export) = self.export.take() {
             export.end(&end);
         }

@@ -28,7 +28,7 @@ use crate::{
     prune::PruneSettings,
     settings::{InjectionAction, Settings, TenantSettings},
     toolbox::{Offer, ToolBox, tool_agent},
-    traces::{RunTrace, Tracer, new_trace},
+    traces::{Tracer, new_trace},
     workspace::{self, Directories},
 };
 use futures_util::future::{BoxFuture, FutureExt};
@@ -117,15 +117,6 @@ pub(crate) struct Started {
 struct After {
     untitled: Option<Untitled>,
     left: Option<Left>,
-    ending: Option<Ending>,
-}
-
-/// How a run's trace ends.
-struct Ending {
-    trace: RunTrace,
-    status: TraceStatus,
-    error: String,
-    output: String,
 }
 
 /// What a run knows of its conversation.
@@ -199,7 +190,8 @@ impl Engine {
         let request = Box::new(request);
         let (engine, active) = (self.clone(), run.clone());
         self.runtime.spawn(async move {
-            engine.run(request, &active, place, ended).await;
+            let end = engine.run(request, &active, place).await;
+            let _ = ended.send(end);
         });
         Ok(Started { run, end })
     }
@@ -219,7 +211,7 @@ impl Engine {
         }
     }
 
-    async fn run(self: &Arc<Self>, request: Box<Request>, run: &Arc<ActiveRun>, mut place: Place, told: oneshot::Sender<End>) {
+    async fn run(self: &Arc<Self>, request: Box<Request>, run: &Arc<ActiveRun>, mut place: Place) -> End {
         let (emitter, tenant) = (Emitter::new(self.bus.clone(), &request, run), request.caller.tenant);
         let started = std::time::Instant::now();
         counters::run_started(request.origin.kind().to_owned());
@@ -242,6 +234,9 @@ impl Engine {
         let outcome = match &end {
             End::Completed(outcome) => {
                 emitter.event("run.completed", Some(completed(outcome)));
+                if let Some(untitled) = after.untitled {
+                    self.entitle(untitled);
+                }
                 "completed"
             }
             End::Failed(error) => {
@@ -257,17 +252,7 @@ impl Engine {
         if let Some(left) = after.left {
             self.compact(left);
         }
-        let untitled = after.untitled.filter(|_| matches!(end, End::Completed(_)));
-        // Whoever waits for the answer gets it before the rest is seen to, and may ask again at once.
-        let _held = self.tracer.held();
-        drop(place);
-        let _ = told.send(end);
-        if let Some(Ending { trace, status, error, output }) = after.ending {
-            self.tracer.finish(trace, status, error, output);
-        }
-        if let Some(untitled) = untitled {
-            self.entitle(untitled);
-        }
+        end
     }
 
     async fn run_in_turn(self: &Arc<Self>, request: Box<Request>, run: &Arc<ActiveRun>, emitter: &Emitter, after: &mut After) -> End {
@@ -390,7 +375,7 @@ impl Engine {
             }
             End::Cancelled => (TraceStatus::Cancelled, String::new(), String::new()),
         };
-        after.ending = Some(Ending { trace, status, error: crate::redact::redact(&error).into_owned(), output });
+        self.tracer.finish(trace, status, crate::redact::redact(&error).into_owned(), output);
         end
     }
 
