@@ -84,15 +84,16 @@ impl Body {
     /// The question in JSON; what it has in common with others comes last.
     pub(crate) fn json(&self) -> Vec<u8> {
         // A tree with text for keys is always JSON.
-        let Some((name, value)) = &self.shared else { return serde_json::to_vec(&self.own).unwrap_or_default() };
-        let mut json = Vec::with_capacity(value.len() + 4096);
-        let written = serde_json::to_writer(&mut json, &self.own);
-        debug_assert!(written.is_ok() && json.ends_with(b"}"), "a question is an object");
-        json.pop();
-        let comma = if json.len() > 1 { "," } else { "" };
-        json.extend_from_slice(format!("{comma}\"{name}\":").as_bytes());
-        json.extend_from_slice(value);
-        json.push(b'}');
+        let mut json = serde_json::to_vec(&self.own).unwrap_or_default();
+        if let Some((name, value)) = &self.shared
+            && json.pop_if(|last| *last == b'}').is_some()
+        {
+            let comma = if json.ends_with(b"{") { "" } else { "," };
+            json.reserve_exact(value.len() + name.len() + 5);
+            json.extend_from_slice(format!("{comma}\"{name}\":").as_bytes());
+            json.extend_from_slice(value);
+            json.push(b'}');
+        }
         json
     }
 }
