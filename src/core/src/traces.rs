@@ -18,10 +18,11 @@ use crate::{
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use goclaw_ports::{
-    AgentId, JsonObject, Result, SpanId, TenantId, TraceId,
+    AgentId, Error, ErrorKind, JsonObject, Result, SpanId, TenantId, TraceId,
     clock::{Clock, Ids},
     events::{Event, EventBus},
     llm::Routing,
+    message,
     sessions::ChatMessage,
     traces::{ROUTING, Span, Trace, TraceEnd, TraceExporter, TraceStatus, TraceStore},
     usage::{UsageFilter, UsageStore},
@@ -33,12 +34,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How many changes wait at most before they are counted as dropped.
+/// How many changes wait at most to be taken by the writer; half of them are a batch.
 const QUEUE: usize = 1_000;
 const FLUSH: Duration = Duration::from_secs(5);
+/// How long a flush may take. What it has not stored by then waits for the next one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many spans wait at most for a store that cannot be reached: about 10 MB, as their texts have a limit of their own. Half of the
+/// room is for those that have ended: they are told once, and without them a step would go on for ever.
+const KEPT: usize = 10 * QUEUE;
+/// How many spans of a tenant a flush drops at most because each of them is refused. A store that refuses more is at fault itself (its
+/// disk is full, it may only be read), and is waited for.
+const REFUSED: usize = 10;
 /// How many bytes of texts wait at most before they are written: a store holds a batch several times over on its way, and a connection
 /// to PostgreSQL keeps room for the largest that it ever sent.
 const BATCH_BYTES: usize = 512 << 10;
@@ -47,9 +59,12 @@ const EXPORTED: usize = 2_000;
 const EXPORTED_PREVIEW: usize = 500;
 
 enum Write {
-    Span(Whose, Box<Span>),
+    /// With what ends when its trace is stored, or could not be, if that is still to come.
+    Span(Whose, Box<Span>, Option<CancellationToken>),
     Ended(Whose, TraceId),
     Flush(oneshot::Sender<()>),
+    /// The same, and there is no later flush to wait for.
+    Last(oneshot::Sender<()>),
 }
 
 /// The tenant and the user of a run; "" is nobody.
@@ -83,8 +98,7 @@ impl Tracer {
         runtime: &tokio::runtime::Handle,
     ) -> Self {
         let (queue, writes) = mpsc::channel(QUEUE);
-        let writer = Writer { store: store.clone(), bus, waiting: HashMap::new(), changed: HashMap::new(), count: 0, bytes: 0 };
-        runtime.spawn(writer.work(writes));
+        runtime.spawn(Writer::new(store.clone(), bus).work(writes));
         Self { store, usage, clock, ids, queue, exporter, writing: TaskTracker::new(), leases: Arc::default(), preview: PREVIEW }
     }
 
@@ -157,16 +171,21 @@ impl Tracer {
         Ok(self.usage.hours(tenant, &filter).await?.into_iter().map(|(_, sum)| sum.total_cost).sum())
     }
 
-    /// Waits until everything that was handed over is written.
+    /// Waits until everything that was handed over is written, at the gateway's end: what cannot be written now is lost.
     pub async fn flush(&self) {
         self.writing.close();
         self.writing.wait().await;
-        self.write_noted().await;
+        self.hand_over(Write::Last).await;
     }
 
+    /// Waits until what was handed over is written. While the store cannot be reached, it waits for nothing.
     async fn write_noted(&self) {
+        self.hand_over(Write::Flush).await;
+    }
+
+    async fn hand_over(&self, flush: fn(oneshot::Sender<()>) -> Write) {
         let (done, wait) = oneshot::channel();
-        if self.queue.send(Write::Flush(done)).await.is_ok() {
+        if self.queue.send(flush(done)).await.is_ok() {
             let _ = wait.await;
         }
     }
@@ -192,34 +211,48 @@ impl Drop for Later {
 struct Writer {
     store: Arc<dyn TraceStore>,
     bus: Arc<dyn EventBus>,
-    waiting: HashMap<TenantId, HashMap<SpanId, Span>>,
+    waiting: HashMap<SpanId, Span>,
+    /// Traces that were not stored yet when their first spans came, with what ends when they are. A store leaves out the spans of a
+    /// trace that it does not have.
+    unstored: HashMap<TraceId, CancellationToken>,
     /// The traces that are no longer as they were last told of.
     changed: HashMap<Whose, BTreeSet<TraceId>>,
+    /// How many changes came since the last flush.
     count: usize,
-    /// What the texts of all that was taken come to.
+    /// What the texts come to that came since then, and those that it left.
     bytes: usize,
+    /// The store is waited for: it could not be reached, or not in time. It is asked again at the next tick and not before.
+    behind: bool,
 }
 
 impl Writer {
+    fn new(store: Arc<dyn TraceStore>, bus: Arc<dyn EventBus>) -> Self {
+        Self { store, bus, waiting: HashMap::new(), unstored: HashMap::new(), changed: HashMap::new(), count: 0, bytes: 0, behind: false }
+    }
+
     async fn work(mut self, mut writes: mpsc::Receiver<Write>) {
         let mut tick = tokio::time::interval(FLUSH);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let mut flushed = None;
-            tokio::select! {
+            let (due, flushed) = tokio::select! {
                 write = writes.recv() => match write {
-                    Some(Write::Flush(done)) => flushed = Some(done),
+                    Some(Write::Flush(done)) => (!self.behind, Some(done)),
+                    Some(Write::Last(done)) => {
+                        self.write_last().await;
+                        (false, Some(done))
+                    }
                     Some(write) => {
                         self.take(write);
-                        if self.count < QUEUE / 2 && self.bytes < BATCH_BYTES {
-                            continue;
-                        }
+                        (!self.behind && (self.count >= QUEUE / 2 || self.bytes >= BATCH_BYTES), None)
                     }
-                    None => return self.write_all().await,
+                    None => return self.write_last().await,
                 },
-                _ = tick.tick() => {}
+                _ = tick.tick() => (true, None),
+            };
+            if due {
+                self.write_all().await;
+                // A flush that took long is not to be followed by the next at once: what was handed over meanwhile is to be taken.
+                tick.reset();
             }
-            self.write_all().await;
             if let Some(done) = flushed {
                 let _ = done.send(());
             }
@@ -228,42 +261,119 @@ impl Writer {
 
     fn take(&mut self, write: Write) {
         let (whose, trace) = match write {
-            Write::Span(whose, span) => {
-                let (id, trace) = (span.id, span.trace_id);
-                self.bytes += span.input_preview.len() + span.output_preview.len();
-                let waiting = self.waiting.entry(whose.0).or_default();
-                let span = span.after(waiting.get(&id));
-                waiting.insert(id, span);
+            Write::Span(whose, mut span, unstored) => {
+                let (id, trace, ended) = (span.id, span.trace_id, span.end_time.is_some());
+                let room = if ended { KEPT } else { KEPT / 2 };
+                if self.waiting.len() >= room && !self.waiting.contains_key(&id) {
+                    // Nothing is lost of a step that goes on but its input: its end says the rest.
+                    if ended {
+                        counters::spans_dropped(1);
+                    }
+                    return;
+                }
+                if self.behind && self.bytes >= BATCH_BYTES {
+                    (span.input_preview, span.output_preview) = (Arc::default(), String::new());
+                }
+                if let Some(unstored) = unstored {
+                    self.unstored.insert(trace, unstored);
+                }
+                self.bytes += texts(&span);
+                let span = span.after(self.waiting.get(&id));
+                self.waiting.insert(id, span);
                 (whose, trace)
             }
             Write::Ended(whose, trace) => (whose, trace),
-            Write::Flush(_) => return,
+            Write::Flush(_) | Write::Last(_) => return,
         };
         self.changed.entry(whose).or_default().insert(trace);
         self.count += 1;
     }
 
+    /// Writes what waits. If the store is to be waited for, what it has not taken waits on; and so does what came before its trace.
     async fn write_all(&mut self) {
-        (self.count, self.bytes) = (0, 0);
-        for (tenant, spans) in self.waiting.drain() {
-            let mut spans: Vec<Span> = spans.into_values().collect();
-            spans.sort_by_key(|span| span.start_time);
-            match tokio::time::timeout(Duration::from_secs(10), self.store.put_spans(tenant, &spans)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    counters::spans_dropped(spans.len());
-                    tracing::error!(%error, spans = spans.len(), "spans could not be stored");
-                }
-                Err(_) => {
-                    counters::spans_dropped(spans.len());
-                    tracing::error!(spans = spans.len(), "storing spans took too long");
-                }
+        (self.count, self.bytes, self.behind) = (0, 0, false);
+        self.unstored.retain(|_, stored| !stored.is_cancelled());
+        // In another order each time, so that no tenant whose spans take too long is always the first.
+        let mut tenants: HashMap<TenantId, Vec<Span>> = HashMap::new();
+        for (id, span) in std::mem::take(&mut self.waiting) {
+            if self.unstored.contains_key(&span.trace_id) {
+                self.waiting.insert(id, span);
+            } else {
+                tenants.entry(span.tenant_id).or_default().push(span);
             }
         }
-        for ((tenant, user), traces) in self.changed.drain() {
-            self.bus.publish(Event::new(tenant, "trace.updated", json!({"trace_ids": traces})).of_user(&user));
+        let until = Instant::now() + PATIENCE;
+        for (tenant, mut spans) in tenants {
+            spans.sort_by_key(|span| span.start_time);
+            let done = if self.behind { 0 } else { self.put(tenant, &spans, until).await };
+            self.behind |= done < spans.len();
+            self.waiting.extend(spans.into_iter().skip(done).map(|span| (span.id, span)));
+        }
+        if self.behind {
+            self.bytes = self.waiting.values().map(texts).sum();
+        }
+        self.tell_changed();
+    }
+
+    /// Writes what waits for the last time.
+    async fn write_last(&mut self) {
+        self.write_all().await;
+        if !self.waiting.is_empty() {
+            counters::spans_dropped(self.waiting.len());
+            tracing::error!(spans = self.waiting.len(), "spans could not be stored before the end");
+            self.waiting.clear();
         }
     }
+
+    /// Stores spans of a tenant, in parts of the size of a batch. A part that is refused is halved, until what is refused is a single
+    /// span: that one is dropped. Answers with how many of the first ones are done with: all, unless the store is to be waited for.
+    async fn put(&self, tenant: TenantId, spans: &[Span], until: Instant) -> usize {
+        let (mut done, mut dropped, mut refused) = (0, 0, None);
+        let mut parts = vec![spans];
+        while let Some(part) = parts.pop() {
+            let (first, second) = part.split_at(part.len() / 2);
+            let single = first.is_empty();
+            if !single && (part.len() > QUEUE / 2 || part.iter().map(texts).sum::<usize>() > BATCH_BYTES) {
+                parts.extend([second, first]);
+                continue;
+            }
+            let late = |_| Err(Error::new(ErrorKind::Timeout, message::timeout("the store of traces")));
+            match timeout_at(until, self.store.put_spans(tenant, part)).await.unwrap_or_else(late) {
+                Ok(()) => done += part.len(),
+                Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Timeout) || single && dropped == REFUSED => {
+                    tracing::error!(%error, spans = spans.len() - done, "spans could not be stored yet and wait");
+                    break;
+                }
+                Err(error) if single => {
+                    (done, dropped, refused) = (done + 1, dropped + 1, Some(error));
+                }
+                Err(_) => parts.extend([second, first]),
+            }
+        }
+        if let Some(error) = refused {
+            counters::spans_dropped(dropped);
+            tracing::error!(%error, spans = dropped, "spans could not be stored");
+        }
+        done
+    }
+
+    /// Tells of the traces that have changed, but for those whose spans wait on.
+    fn tell_changed(&mut self) {
+        let unwritten: BTreeSet<TraceId> = self.waiting.values().map(|span| span.trace_id).collect();
+        self.changed.retain(|(tenant, user), traces| {
+            let (later, told): (BTreeSet<TraceId>, BTreeSet<TraceId>) = traces.iter().copied().partition(|trace| unwritten.contains(trace));
+            if !told.is_empty() {
+                self.bus.publish(Event::new(*tenant, "trace.updated", json!({"trace_ids": told})).of_user(user));
+            }
+            *traces = later;
+            !traces.is_empty()
+        });
+    }
+}
+
+/// What the texts of a span come to, in bytes.
+fn texts(span: &Span) -> usize {
+    span.input_preview.len() + span.output_preview.len()
 }
 
 /// The trace of one run.
@@ -379,7 +489,9 @@ impl RunTrace {
             *older = span.after(Some(older));
             return;
         }
-        if let Err(mpsc::error::TrySendError::Full(Write::Span(_, span))) = self.tracer.queue.try_send(Write::Span(self.whose.clone(), Box::new(span))) {
+        let unstored = (!self.noted.is_cancelled()).then(|| self.noted.clone());
+        let write = Write::Span(self.whose.clone(), Box::new(span), unstored);
+        if let Err(mpsc::error::TrySendError::Full(Write::Span(_, span, _))) = self.tracer.queue.try_send(write) {
             self.left.insert(span.id, *span);
         }
     }
@@ -413,7 +525,7 @@ impl RunTrace {
         }
         for span in std::mem::take(&mut self.left).into_values() {
             counters::span_delayed();
-            let _ = self.tracer.queue.send(Write::Span(self.whose.clone(), Box::new(span))).await;
+            let _ = self.tracer.queue.send(Write::Span(self.whose.clone(), Box::new(span), None)).await;
         }
         if let Err(error) = self.tracer.store.finish(self.whose.0, self.trace, &end).await {
             tracing::error!(%error, "the end of a trace could not be stored");

@@ -1,4 +1,4 @@
-//! The writer beside the run: what does not fit waits, what cannot be stored is counted.
+//! The writer beside the run: what does not fit waits, what cannot be stored yet waits as well, what cannot be stored at all is counted.
 
 use super::*;
 use async_trait::async_trait;
@@ -13,21 +13,56 @@ use goclaw_ports::{
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use std::sync::{
     Mutex,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-/// Keeps what it is given, or nothing at all.
+/// Keeps what it is given, but refuses a batch with a span that is named [`BAD`]; or keeps nothing at all.
 #[derive(Default)]
 struct Shelf {
-    full: bool,
+    away: AtomicBool,
     spans: Mutex<HashMap<SpanId, Span>>,
     batches: AtomicU64,
+    /// A batch has come, and was kept or not.
+    came: tokio::sync::Notify,
     /// The bytes of texts in the largest batch.
     largest: AtomicU64,
     ended: Mutex<Vec<TraceStatus>>,
     begun: Mutex<Vec<Trace>>,
     /// Lets an answer of what runs arrive that was made before.
     arrives: tokio::sync::Notify,
+}
+
+const BAD: &str = "bad";
+
+impl Shelf {
+    fn give(&self, spans: &[Span]) -> Result<()> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(Error::unavailable("the shelf"));
+        }
+        if spans.iter().any(|span| span.name == BAD) {
+            return Err(Error::internal("a bad row"));
+        }
+        let mut stored = self.spans.lock().unwrap();
+        for span in spans {
+            let span = span.clone().after(stored.get(&span.id));
+            stored.insert(span.id, span);
+        }
+        Ok(())
+    }
+
+    /// Waits for the next batch.
+    async fn asked(&self) {
+        let before = self.batches.load(Ordering::Relaxed);
+        while self.batches.load(Ordering::Relaxed) == before {
+            self.came.notified().await;
+        }
+    }
+
+    /// How a step stands, and what it was given and answered.
+    fn step(&self, id: SpanId) -> Option<(TraceStatus, String, String)> {
+        let spans = self.spans.lock().unwrap();
+        spans.get(&id).map(|span| (span.status, span.input_preview.to_string(), span.output_preview.clone()))
+    }
 }
 
 #[async_trait]
@@ -40,15 +75,9 @@ impl TraceStore for Shelf {
         self.batches.fetch_add(1, Ordering::Relaxed);
         let bytes: usize = spans.iter().map(|span| span.input_preview.len() + span.output_preview.len()).sum();
         self.largest.fetch_max(bytes as u64, Ordering::Relaxed);
-        if self.full {
-            return Err(Error::unavailable("the shelf"));
-        }
-        let mut stored = self.spans.lock().unwrap();
-        for span in spans {
-            let span = span.clone().after(stored.get(&span.id));
-            stored.insert(span.id, span);
-        }
-        Ok(())
+        let given = self.give(spans);
+        self.came.notify_one();
+        given
     }
     async fn finish(&self, _: TenantId, _: TraceId, end: &TraceEnd) -> Result<bool> {
         self.ended.lock().unwrap().push(end.status);
@@ -172,10 +201,14 @@ fn tracer(shelf: &Arc<Shelf>) -> Tracer {
     Tracer::start(shelf.clone(), shelf.clone(), None, Arc::new(Silence), Arc::new(SystemClock), Arc::new(SystemIds), &tokio::runtime::Handle::current())
 }
 
+fn begin(tracer: &Tracer) -> RunTrace {
+    tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), SystemClock.now()), CancellationToken::new())
+}
+
 /// A run with this many steps, from its beginning to the flush at the gateway's end.
 async fn run(shelf: &Arc<Shelf>, steps: usize) {
-    let (now, tracer) = (SystemClock.now(), tracer(shelf));
-    let mut run = tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), now), CancellationToken::new());
+    let tracer = tracer(shelf);
+    let mut run = begin(&tracer);
     // No step waits for the writer, which has had no turn yet.
     for _ in 0..steps {
         let step = run.span("tool_call", "step");
@@ -203,7 +236,7 @@ async fn what_does_not_fit_into_the_queue_waits_for_the_end_of_the_run() {
 async fn long_texts_are_written_before_there_are_many() {
     let shelf = Arc::new(Shelf::default());
     let tracer = tracer(&shelf);
-    let mut run = tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), SystemClock.now()), CancellationToken::new());
+    let mut run = begin(&tracer);
     let long = "word ".repeat(PREVIEW / 5);
     for _ in 0..QUEUE / 4 {
         let mut step = run.span("llm_call", "step");
@@ -222,7 +255,7 @@ async fn long_texts_are_written_before_there_are_many() {
 async fn what_is_told_later_about_a_step_is_what_is_kept() {
     let shelf = Arc::new(Shelf::default());
     let tracer = tracer(&shelf);
-    let mut run = tracer.begin(TenantId::MASTER, new_trace(TraceId(SystemIds.row()), "run".into(), SystemClock.now()), CancellationToken::new());
+    let mut run = begin(&tracer);
     let mut steps: Vec<_> = (0..2 * QUEUE).map(|_| run.span("tool_call", "step")).collect();
     steps.iter_mut().for_each(|step| run.put(step));
     // The queue has room again, while half of the beginnings wait for the end of the run.
@@ -240,13 +273,128 @@ async fn what_is_told_later_about_a_step_is_what_is_kept() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_counted_and_the_run_ends_all_the_same() {
-    let (shelf, tally) = (Arc::new(Shelf { full: true, ..Shelf::default() }), Tally::default());
+async fn what_cannot_be_stored_at_the_end_is_counted_and_the_run_ends_all_the_same() {
+    let (shelf, tally) = (Arc::new(Shelf { away: true.into(), ..Shelf::default() }), Tally::default());
     let _recording = metrics::set_default_local_recorder(&tally);
     run(&shelf, 3).await;
     assert_eq!(*shelf.ended.lock().unwrap(), [TraceStatus::Completed]);
-    // The run itself may have been in two batches: as it began, and as it ended.
-    assert!((4..=5).contains(&tally.of("goclaw_trace_spans_dropped_total")));
+    assert_eq!(tally.of("goclaw_trace_spans_dropped_total"), 4, "the steps and the run itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_two_flushes_loses_no_end_of_a_step() {
+    let (shelf, tally) = (Arc::new(Shelf::default()), Tally::default());
+    let _recording = metrics::set_default_local_recorder(&tally);
+    let tracer = tracer(&shelf);
+    let mut run = begin(&tracer);
+    run.noted().await;
+    let [mut before, mut within, mut across] = ["before", "within", "across"].map(|name| {
+        let mut step = run.span("llm_call", name);
+        (step.input_preview, step.output_preview) = ("asked".into(), "answered".into());
+        step
+    });
+    let ids = [before.id, within.id, across.id];
+    run.put(&mut before);
+    tracer.write_noted().await;
+    assert_eq!(shelf.step(before.id).map(|step| step.0), Some(TraceStatus::Running));
+    shelf.away.store(true, Ordering::Relaxed);
+    run.end(before, None);
+    run.put(&mut within);
+    run.put(&mut across);
+    run.end(within, None);
+    shelf.asked().await;
+    run.end(across, None);
+    shelf.asked().await;
+    shelf.away.store(false, Ordering::Relaxed);
+    shelf.asked().await;
+    for id in ids {
+        assert_eq!(shelf.step(id), Some((TraceStatus::Completed, "asked".into(), "answered".into())));
+    }
+    assert_eq!(tally.of("goclaw_trace_spans_dropped_total"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_outage_costs_texts_and_beginnings_before_it_costs_ends_which_are_counted() {
+    let (shelf, tally) = (Arc::new(Shelf { away: true.into(), ..Shelf::default() }), Tally::default());
+    let _recording = metrics::set_default_local_recorder(&tally);
+    let tracer = tracer(&shelf);
+    let mut run = begin(&tracer);
+    run.noted().await;
+    let steps: Vec<_> = (0..KEPT + 100).map(|_| run.span("tool_call", "step")).collect();
+    for some in steps.chunks(QUEUE / 2) {
+        some.iter().for_each(|step| run.tell(step.clone()));
+        tracer.write_noted().await;
+    }
+    assert_eq!(tally.of("goclaw_trace_spans_dropped_total"), 0, "a step whose beginning is not kept may yet end");
+    let long = "word ".repeat(PREVIEW / 5);
+    for (n, mut step) in steps.into_iter().enumerate() {
+        if n < 50 {
+            step.output_preview.clone_from(&long);
+        }
+        run.end(step, None);
+        if n % (QUEUE / 2) == 0 {
+            tracer.write_noted().await;
+        }
+    }
+    tracer.write_noted().await;
+    assert_eq!(shelf.batches.load(Ordering::Relaxed), 1, "the store is not asked before the next tick");
+    shelf.away.store(false, Ordering::Relaxed);
+    tracer.finish(run, TraceStatus::Completed, String::new(), "done".into());
+    tracer.flush().await;
+    let spans = shelf.spans.lock().unwrap();
+    assert_eq!(spans.len(), KEPT);
+    assert!(spans.values().all(|span| span.status == TraceStatus::Completed));
+    let texts: usize = spans.values().map(|span| span.output_preview.len()).sum();
+    assert!((BATCH_BYTES..=BATCH_BYTES + PREVIEW).contains(&texts), "{texts} bytes were kept");
+    assert_eq!(tally.of("goclaw_trace_spans_dropped_total"), 101, "the steps that found no room");
+}
+
+#[tokio::test]
+async fn a_batch_with_a_bad_row_costs_that_row_only() {
+    let (shelf, tally) = (Arc::new(Shelf::default()), Tally::default());
+    let _recording = metrics::set_default_local_recorder(&tally);
+    let tracer = tracer(&shelf);
+    let mut run = begin(&tracer);
+    for n in 0..100 {
+        let step = run.span("tool_call", if n == 70 { BAD } else { "step" });
+        run.end(step, None);
+    }
+    tracer.finish(run, TraceStatus::Completed, String::new(), "done".into());
+    tracer.flush().await;
+    assert_eq!(shelf.spans.lock().unwrap().len(), 100, "the other steps and the run itself");
+    assert_eq!(tally.of("goclaw_trace_spans_dropped_total"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_everything_is_waited_for() {
+    let (shelf, tally) = (Arc::new(Shelf::default()), Tally::default());
+    let _recording = metrics::set_default_local_recorder(&tally);
+    let tracer = tracer(&shelf);
+    let mut run = begin(&tracer);
+    run.noted().await;
+    for _ in 0..100 {
+        let step = run.span("tool_call", BAD);
+        run.end(step, None);
+    }
+    tracer.write_noted().await;
+    assert_eq!(tally.of("goclaw_trace_spans_dropped_total"), REFUSED as u64);
+    let asked = shelf.batches.load(Ordering::Relaxed);
+    assert!(asked < 50, "it was asked {asked} times");
+}
+
+#[tokio::test]
+async fn what_is_told_before_the_trace_is_stored_waits_for_it() {
+    let shelf = Arc::new(Shelf::default());
+    let tracer = tracer(&shelf);
+    let trace = new_trace(TraceId(SystemIds.row()), "run".into(), SystemClock.now());
+    let (mut run, storing) = tracer.begin_later(TenantId::MASTER, trace, CancellationToken::new());
+    let mut step = run.span("llm_call", "step");
+    run.put(&mut step);
+    tracer.write_noted().await;
+    assert_eq!(shelf.batches.load(Ordering::Relaxed), 0);
+    storing.await;
+    tracer.write_noted().await;
+    assert!(shelf.step(step.id).is_some());
 }
 
 #[tokio::test]
