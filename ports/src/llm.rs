@@ -18,6 +18,10 @@ use std::{fmt, sync::Arc, time::Duration};
 /// goes on, so that a model that never ends fills no memory.
 pub const LONGEST_ANSWER: usize = 8 << 20;
 
+/// The type of the operator's provider that is OpenAI itself and keeps its tools to the rules of strict mode. Its provider calls itself
+/// `openai_compat`, which it is to everybody else; no row has this type.
+pub const OPENAI: &str = "openai";
+
 /// A tool that the model may call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolDefinition {
@@ -256,6 +260,17 @@ pub struct LlmError {
     pub retry_after: Option<Duration>,
 }
 
+/// Whether an upstream's words say that what an account may use is used up, for hours or until somebody pays. Limits by the minute, which
+/// some vendors call quotas as well, soon pass and are none.
+#[must_use]
+pub fn tells_used_up_quota(words: &str) -> bool {
+    // Codes and sentences alike: "usage_limit_reached", "The usage limit has been reached".
+    let words: String = words.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let tells = |signs: &[&str]| signs.iter().any(|sign| words.contains(sign));
+    let soon_passes = || tells(&["perminute", "persecond", "pleaseretry", "retrydelay", "throttling"]) && !tells(&["perday"]);
+    tells(&["usagelimit", "insufficientquota"]) || (tells(&["quota", "insufficientbalance"]) && !soon_passes())
+}
+
 impl fmt::Display for LlmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -279,6 +294,12 @@ impl LlmError {
                     || ["network error", "connection reset", "broken pipe", "eof", "timeout"].iter().any(|sign| text.contains(sign))
             }
         }
+    }
+
+    /// Whether what the account may use is used up: another one may answer, this one will not soon.
+    #[must_use]
+    pub fn quota_used_up(&self) -> bool {
+        matches!(self.status, None | Some(429)) && tells_used_up_quota(&self.text)
     }
 
     /// What a user is told: the class of the failure, never the provider's own words.
@@ -317,7 +338,8 @@ pub trait Provider: Send + Sync {
     fn provider_type(&self) -> &str;
     /// The model that stands in where none is named; "" if it has none.
     fn default_model(&self) -> &str;
-    /// Asks. Retries what may be retried until the answer begins; never after.
+    /// Asks. Retries what may be retried until the answer begins; never after. An account that has nothing left, or asks for more patience
+    /// than there is, is given up at once.
     fn chat(&self, request: ChatRequest) -> ChatStream;
     /// The models it offers, as it says itself.
     async fn models(&self) -> Result<Vec<ModelInfo>, LlmError>;
@@ -382,7 +404,7 @@ pub trait ClaudeCli: Send + Sync {
 pub struct ProviderSpec {
     /// The name that agents use.
     pub name: String,
-    /// Its type.
+    /// Its type, or [`OPENAI`].
     pub provider_type: String,
     /// The base URL, never empty.
     pub api_base: String,
@@ -390,7 +412,7 @@ pub struct ProviderSpec {
     pub api_key: Option<SecretString>,
     /// What takes the key's place, for accounts whose tokens expire.
     pub credentials: Option<Arc<dyn Credentials>>,
-    /// The model that stands in where none is named.
+    /// The model that stands in where none is named; "" if there is none.
     pub default_model: String,
     /// Whether an operator set the base (file, environment), so that it may name a private host.
     pub trusted: bool,
@@ -417,4 +439,33 @@ pub trait ProviderFactory: Send + Sync {
     /// # Errors
     /// `Invalid` with the reason.
     fn check_base(&self, api_base: &str) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_up_is_told_apart_from_what_soon_passes() {
+        for (words, used_up) in [
+            (r#"{"error":{"type":"usage_limit_reached","message":"The usage limit has been reached","resets_in_seconds":9000}}"#, true),
+            (r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","code":"insufficient_quota"}}"#, true),
+            ("Usage limit reached for 5 hour. Your limit will reset at 2026-01-02 03:04:05", true),
+            ("Quota exceeded", true),
+            ("Insufficient balance or no resource package. Please recharge.", true),
+            (r#"You exceeded your current quota. Please retry in 31.5s. "quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier""#, true),
+            (r#"You exceeded your current quota. "quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier""#, false),
+            ("Quota exceeded for generate_content_requests_per_minute_per_project_per_base_model", false),
+            ("exceeded token rate limit. Please retry after 6 seconds. See https://aka.ms/oai/quotaincrease for a higher limit.", false),
+            (r#"{"code":"Throttling.AllocationQuota","message":"Allocated quota exceeded"}"#, false),
+            ("Rate limit reached for requests", false),
+            ("slow down", false),
+            ("", false),
+        ] {
+            assert_eq!(tells_used_up_quota(words), used_up, "{words}");
+            let error = |status| LlmError { kind: LlmErrorKind::RateLimit, status, text: words.into(), retry_after: None };
+            assert_eq!((error(Some(429)).quota_used_up(), error(None).quota_used_up()), (used_up, used_up), "{words}");
+            assert!(!error(Some(503)).quota_used_up(), "{words}");
+        }
+    }
 }

@@ -188,10 +188,11 @@ impl Running {
             return Ok(());
         }
         let policy = &self.transport.retry;
-        if self.attempt >= policy.attempts || !failure.error.may_pass() {
+        if self.attempt >= policy.attempts || !failure.soon_passes() {
             return Err(failure.error);
         }
-        self.pause = Some(policy.pause(self.attempt, failure.error.retry_after, rand::random::<f64>()));
+        let Some(pause) = policy.pause(self.attempt, failure.error.retry_after, rand::random::<f64>()) else { return Err(failure.error) };
+        self.pause = Some(pause);
         self.pending.push_back(ChatEvent::Retrying { attempt: self.attempt, max_attempts: policy.attempts, error: failure.error.text });
         self.attempt += 1;
         Ok(())

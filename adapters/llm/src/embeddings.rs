@@ -45,15 +45,16 @@ impl OpenAiEmbedder {
                 let answer = transport.send(transport.post("embeddings").json(&body), TIMEOUT).await?;
                 Ok::<_, Failure>(transport.whole(answer, TIMEOUT).await?)
             };
-            let error = match tokio::time::timeout(TIMEOUT, outcome).await {
+            let failure = match tokio::time::timeout(TIMEOUT, outcome).await {
                 Ok(Ok(bytes)) => return self.read(&bytes, texts.len()),
-                Ok(Err(failure)) => failure.error,
-                Err(_) => transport.errors.idle(TIMEOUT.as_secs_f64()),
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::from(transport.errors.idle(TIMEOUT.as_secs_f64())),
             };
-            if attempt >= self.attempts || !error.may_pass() {
-                return Err(error);
+            if attempt >= self.attempts || !failure.soon_passes() {
+                return Err(failure.error);
             }
-            tokio::time::sleep(transport.retry.pause(attempt, error.retry_after, rand::random())).await;
+            let Some(pause) = transport.retry.pause(attempt, failure.error.retry_after, rand::random()) else { return Err(failure.error) };
+            tokio::time::sleep(pause).await;
             attempt += 1;
         }
     }
@@ -68,6 +69,15 @@ impl OpenAiEmbedder {
         }
         vectors.into_iter().collect::<Option<_>>().ok_or_else(|| told("there are fewer vectors than texts"))
     }
+
+    /// Refuses a vector that cannot be compared with others.
+    fn check(&self, vector: &[f32], length: usize) -> Result<(), LlmError> {
+        let told = |text: &str| Err(self.transport.errors.told(text));
+        if vector.len() != length {
+            return told(&format!("a vector has length {} instead of {length}", vector.len()));
+        }
+        if vector.iter().all(|number| number.is_finite()) { Ok(()) } else { told("a vector holds a number that is infinite") }
+    }
 }
 
 #[async_trait]
@@ -78,8 +88,13 @@ impl Embedder for OpenAiEmbedder {
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, LlmError> {
         let mut vectors = Vec::with_capacity(texts.len());
+        // Some servers give no other length than their model's, whatever they are asked for: the caller sees which it is.
+        let mut length = None;
         for batch in texts.chunks(BATCH) {
-            vectors.extend(self.ask(batch).await?);
+            for vector in self.ask(batch).await? {
+                self.check(&vector, *length.get_or_insert(vector.len()))?;
+                vectors.push(vector);
+            }
         }
         Ok(vectors)
     }

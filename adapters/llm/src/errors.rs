@@ -30,7 +30,10 @@ const SIGNS: &[(LlmErrorKind, &[&str])] = &[
         LlmErrorKind::History,
         &["tool_use_id", "tool_call_id", "roles must alternate", "tool_result", "must be followed by tool messages", "incorrect role information"],
     ),
-    (LlmErrorKind::RateLimit, &["429", "rate limit", "rate_limit", "too many requests", "quota exceeded", "resource_exhausted", "resource exhausted"]),
+    (
+        LlmErrorKind::RateLimit,
+        &["429", "rate limit", "rate_limit", "usage limit", "usage_limit", "too many requests", "quota exceeded", "resource_exhausted", "resource exhausted"],
+    ),
     (LlmErrorKind::Overloaded, &["overloaded", "529", "503", "service unavailable"]),
     (LlmErrorKind::Billing, &["402", "credit balance", "insufficient_quota", "insufficient credits", "insufficient balance", "payment required", "billing"]),
     (
@@ -171,6 +174,7 @@ mod tests {
             (Some(400), "roles must alternate", History),
             (Some(429), "slow down", RateLimit),
             (Some(403), "Quota exceeded", RateLimit),
+            (None, "usage_limit_reached: The usage limit has been reached", RateLimit),
             (Some(529), "Overloaded", Overloaded),
             (Some(503), "", Overloaded),
             (Some(402), "", Billing),

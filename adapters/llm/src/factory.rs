@@ -13,7 +13,7 @@ use goclaw_outbound::{Outbound, Refused};
 use goclaw_ports::{
     Error, Result,
     embeddings::{Embedder, EmbedderSpec},
-    llm::{Provider, ProviderFactory, ProviderSpec},
+    llm::{OPENAI, Provider, ProviderFactory, ProviderSpec},
     message,
 };
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -23,6 +23,7 @@ use url::{Host, Url};
 
 /// The types that speak OpenAI's dialect.
 const OPENAI_TYPES: &[&str] = &[
+    OPENAI,
     "openai_compat",
     "openrouter",
     "groq",

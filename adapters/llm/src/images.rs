@@ -68,8 +68,8 @@ mod tests {
         ]});
         assert_eq!(body, expected);
         assert!(!removed(&mut body));
-        let mut body = json!({"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "data:"}]}]});
+        let mut body = json!({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}, {"type": "input_text", "text": "a"}]}]});
         assert!(removed(&mut body));
-        assert_eq!(body["input"][0]["content"], format!("a\n\n{UNSEEN}"));
+        assert_eq!(body["input"][0]["content"], format!("{UNSEEN}\n\na"));
     }
 }

@@ -14,7 +14,7 @@ pub struct RetryPolicy {
     pub cap: Duration,
     /// By how much a pause varies either way, as a part of it.
     pub jitter: f64,
-    /// The longest pause that an upstream may ask for.
+    /// The longest pause that an upstream may ask for. Who asks for more is not asked again.
     pub retry_after_cap: Duration,
 }
 
@@ -25,13 +25,13 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The pause after failure number `attempt` (from 1). `chance` is in 0..1.
-    pub(crate) fn pause(&self, attempt: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
+    /// The pause after failure number `attempt` (from 1); `None` if the upstream asks for one that nobody waits for. `chance` is in 0..1.
+    pub(crate) fn pause(&self, attempt: u32, retry_after: Option<Duration>, chance: f64) -> Option<Duration> {
         if let Some(wait) = retry_after {
-            return wait.min(self.retry_after_cap);
+            return (wait <= self.retry_after_cap).then_some(wait);
         }
         let doubled = self.base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(self.cap);
-        doubled.mul_f64((1.0 + self.jitter * (2.0 * chance - 1.0)).max(0.0))
+        Some(doubled.mul_f64((1.0 + self.jitter * (2.0 * chance - 1.0)).max(0.0)))
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_cap_and_vary_by_a_tenth() {
         let policy = RetryPolicy::default();
-        let millis = |attempt, chance| policy.pause(attempt, None, chance).as_millis();
+        let millis = |attempt, chance| policy.pause(attempt, None, chance).unwrap().as_millis();
         assert_eq!([millis(1, 0.5), millis(2, 0.5), millis(3, 0.5), millis(30, 0.5)], [300, 600, 1200, 30_000]);
         assert_eq!([millis(1, 0.0), millis(1, 1.0)], [270, 330]);
     }
@@ -61,8 +61,9 @@ mod tests {
     #[test]
     fn the_upstream_decides_up_to_its_cap() {
         let policy = RetryPolicy::default();
-        assert_eq!(policy.pause(1, Some(Duration::from_secs(7)), 0.3), Duration::from_secs(7));
-        assert_eq!(policy.pause(1, Some(Duration::from_secs(7000)), 0.3), Duration::from_secs(60));
+        for (asked, pause) in [(0, Some(0)), (7, Some(7)), (60, Some(60)), (61, None), (7000, None)] {
+            assert_eq!(policy.pause(1, Some(Duration::from_secs(asked)), 0.3), pause.map(Duration::from_secs), "{asked}");
+        }
     }
 
     #[test]

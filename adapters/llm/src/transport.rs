@@ -6,13 +6,18 @@ use crate::{
     retry::{self, RetryPolicy},
 };
 use chrono::{DateTime, Utc};
-use goclaw_ports::llm::{Bearer, Credentials, LlmError, LlmErrorKind};
+use goclaw_ports::llm::{Bearer, Credentials, LlmError, LlmErrorKind, tells_used_up_quota};
 use reqwest::{
     Client, RequestBuilder, Response,
     header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use secrecy::ExposeSecret;
-use std::{future::Future, sync::Arc, time::Duration};
+use serde_json::Value;
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// How much of an error's body is read, in bytes.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
@@ -26,6 +31,14 @@ const ACCOUNT: HeaderName = HeaderName::from_static("chatgpt-account-id");
 pub(crate) struct Failure {
     pub(crate) error: LlmError,
     pub(crate) body: String,
+}
+
+impl Failure {
+    /// Whether the same account may answer the same question soon. What an account has used up comes back too late for that.
+    pub(crate) fn soon_passes(&self) -> bool {
+        let used_up = self.error.status == Some(429) && tells_used_up_quota(&self.body);
+        self.error.may_pass() && !used_up
+    }
 }
 
 impl From<LlmError> for Failure {
@@ -97,10 +110,12 @@ impl Transport {
             return Ok(answer);
         }
         let status = answer.status().as_u16();
-        let retry_after = asked_pause(answer.headers());
+        let now = SystemTime::now().into();
+        let asked = asked_pause(answer.headers(), now);
         // The status alone is worth reporting when the body breaks off.
         let body = self.body(answer, ERROR_BODY_LIMIT, self.idle).await.unwrap_or_default();
         let body = String::from_utf8_lossy(&body).into_owned();
+        let retry_after = asked.or_else(|| told_pause(&body, now));
         Err(Failure { error: LlmError { retry_after, ..self.errors.status(status, &body) }, body })
     }
 
@@ -128,9 +143,61 @@ pub(crate) fn sensitive(value: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The pause that an answer asks for. A date is read against the answer's own clock, so that a difference to ours does not matter.
-fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
+/// The pause that an answer asks for. A date is read against the answer's own clock, so that a difference to ours does not matter; `ours`
+/// counts if it shows none.
+fn asked_pause(headers: &HeaderMap, ours: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    let now = headers.get(DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
-    retry::retry_after(value, now.map_or(DateTime::<Utc>::MAX_UTC, |now| now.to_utc()))
+    let theirs = headers.get(DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
+    retry::retry_after(value, theirs.map_or(ours, |theirs| theirs.to_utc()))
+}
+
+/// How long an account has nothing left, which ChatGPT tells in the body.
+fn told_pause(body: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let body: Value = serde_json::from_str(body).ok()?;
+    let seconds = |path: &str| body.pointer(path).and_then(Value::as_f64);
+    let wait = seconds("/error/resets_in_seconds").or_else(|| Some(seconds("/error/resets_at")? - now.timestamp() as f64))?;
+    Duration::try_from_secs_f64(wait).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339("2026-01-02T03:04:00Z").unwrap().to_utc()
+    }
+
+    #[test]
+    fn a_date_is_read_by_the_clock_of_the_answer_else_by_ours() {
+        let pause = |retry_after: &'static str, date: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(retry_after));
+            if let Some(date) = date {
+                headers.insert(DATE, HeaderValue::from_static(date));
+            }
+            asked_pause(&headers, now()).map(|pause| pause.as_secs())
+        };
+        let at = "Fri, 02 Jan 2026 03:04:30 GMT";
+        assert_eq!(pause(at, None), Some(30));
+        assert_eq!(pause(at, Some("Fri, 02 Jan 2026 03:04:20 GMT")), Some(10));
+        assert_eq!(pause(at, Some("no date")), Some(30));
+        assert_eq!(pause("Fri, 02 Jan 2026 03:03:30 GMT", None), None);
+        assert_eq!(pause("7", None), Some(7));
+        assert_eq!(asked_pause(&HeaderMap::new(), now()), None);
+    }
+
+    #[test]
+    fn an_account_with_nothing_left_tells_when_it_has_again() {
+        let at = now().timestamp() + 90;
+        for (body, seconds) in [
+            (r#"{"error":{"resets_in_seconds":9000}}"#.to_owned(), Some(9000)),
+            (format!(r#"{{"error":{{"resets_at":{at}}}}}"#), Some(90)),
+            (r#"{"error":{"resets_at":1}}"#.to_owned(), None),
+            (r#"{"error":{"resets_in_seconds":"soon"}}"#.to_owned(), None),
+            (r#"{"error":"slow down"}"#.to_owned(), None),
+            ("slow down".to_owned(), None),
+        ] {
+            assert_eq!(told_pause(&body, now()).map(|pause| pause.as_secs()), seconds, "{body}");
+        }
+    }
 }

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bodies;
 mod connections;
+mod patience;
 mod responses;
 mod support;
 mod vendors;
@@ -22,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 use support::{Seen, Upstream, json as answer, stalled, stream};
 
 fn providers(idle: Duration) -> Arc<dyn ProviderFactory> {
-    let retry = RetryPolicy { base: Duration::from_millis(1), retry_after_cap: Duration::from_millis(5), ..RetryPolicy::default() };
+    let retry = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
     factory(Arc::new(Outbound::new(OutboundOptions::default()).unwrap()), LlmOptions { idle_timeout: idle, retry, machine: None })
 }
 
@@ -205,7 +207,7 @@ async fn each_dialect_says_when_its_upstream_is_busy_silent_or_left() {
         r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}"#,
     ];
     for (kind, begun) in [("openai_compat", vec![piece]), ("anthropic_native", block.to_vec()), ("dashscope", vec![piece])] {
-        for (status, headers) in [(429, ""), (429, "retry-after: 1\r\n"), (500, ""), (502, ""), (503, "retry-after: 1\r\n"), (504, "")] {
+        for (status, headers) in [(429, ""), (429, "retry-after: 0\r\n"), (500, ""), (502, ""), (503, "retry-after: 0\r\n"), (504, "")] {
             let ok = if kind == "anthropic_native" { ANTHROPIC_OK } else { OPENAI_OK };
             let mut upstream = Upstream::start(vec![answer(status, headers, "busy"), answer(200, "", ok)]).await;
             let (events, response) = run(&provider(kind, &upstream), ask("m", false)).await;
@@ -305,7 +307,7 @@ async fn thinking_blocks_go_back_as_they_came() {
 
 #[tokio::test]
 async fn passing_failures_are_tried_again_and_told() {
-    let mut upstream = Upstream::start(vec![answer(429, "retry-after: 1\r\n", "slow"), answer(503, "", "busy"), answer(200, "", OPENAI_OK)]).await;
+    let mut upstream = Upstream::start(vec![answer(429, "retry-after: 0\r\n", "slow"), answer(503, "", "busy"), answer(200, "", OPENAI_OK)]).await;
     let (events, response) = run(&provider("openai_compat", &upstream), ask("m", false)).await;
     assert_eq!(response.unwrap().content, "Hi");
     let retrying = |attempt, error: &str| ChatEvent::Retrying { attempt, max_attempts: 3, error: error.into() };
@@ -463,7 +465,7 @@ fn picture(model: &str) -> ChatRequest {
 async fn pictures_are_sent_as_each_vendor_takes_them() {
     let openai = body_sent("openai_compat", picture("gpt-4o")).await;
     let image = json!({"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,aGk="}});
-    assert_eq!(openai["messages"][1], json!({"role": "user", "content": [{"type": "text", "text": "Hello"}, image]}));
+    assert_eq!(openai["messages"][1], json!({"role": "user", "content": [image, {"type": "text", "text": "Hello"}]}));
     let anthropic = body_sent("anthropic_native", picture("claude-x")).await;
     let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "aGk="}});
     assert_eq!(anthropic["messages"][0], json!({"role": "user", "content": [image, {"type": "text", "text": "Hello"}]}));

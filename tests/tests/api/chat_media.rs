@@ -87,7 +87,7 @@ on_both_editions! {
         assert_eq!((served.status, served.header("Content-Type"), &served.body), (200, "image/jpeg", &jpeg));
         assert_eq!(server.owner().get(&format!("/v1/media/{id}")).await.body, jpeg);
         let url = format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(&jpeg));
-        assert_eq!(asked_last(&server), json!([{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]));
+        assert_eq!(asked_last(&server), json!([{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]));
 
         socket.call("chat.send", &message(&session, "And now?")).await.unwrap();
         let question = server.llm.questions().pop().unwrap();
@@ -126,7 +126,7 @@ on_both_editions! {
         let result = socket.call("chat.send", &with_media(&session, "Look.", json!([path]))).await.unwrap();
         assert_eq!(result["content"], "I cannot see it.");
         let text = asked_last(&server);
-        assert!(text.as_str().is_some_and(|text| text.starts_with("<media:image id=") && text.ends_with("this model cannot see images.]")), "{text}");
+        assert!(text.as_str().is_some_and(|text| text.starts_with("[An image is attached here, but this model cannot see images.]\n\n<media:image id=") && text.ends_with("Look.")), "{text}");
         socket.call("chat.send", &message(&session, "Really?")).await.unwrap();
         assert_eq!(server.llm.questions().len(), 3, "it is not asked in vain again");
     }
@@ -228,7 +228,7 @@ on_both_editions! {
         let image = json!({"type": "image_url", "image_url": {"url": url, "detail": "low"}});
         owner.post("/v1/chat/completions", &chat(json!([{"type": "text", "text": "What?"}, image]))).await.expect(200);
         let content = asked_last(&server);
-        assert!(content[0]["text"].as_str().unwrap().ends_with("What?") && content[1]["image_url"]["url"].as_str().unwrap().starts_with("data:image/jpeg;base64,"), "{content}");
+        assert!(content[1]["text"].as_str().unwrap().ends_with("What?") && content[0]["image_url"]["url"].as_str().unwrap().starts_with("data:image/jpeg;base64,"), "{content}");
         owner.post("/v1/chat/completions", &chat(json!([image]))).await.expect(200);
         assert_eq!(pictures(&asked_last(&server)).len(), 1, "a picture is a question");
         let input = json!({"model": "goclaw:fox", "input": [{"role": "user", "content": [{"type": "input_text", "text": "What?"}, {"type": "input_image", "image_url": url}]}]});

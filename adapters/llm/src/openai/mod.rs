@@ -16,7 +16,7 @@ use crate::{
 use async_trait::async_trait;
 use goclaw_ports::{
     JsonObject,
-    llm::{ChatRequest, ChatResponse, ChatStream, LlmError, ModelInfo, Provider, ProviderSpec},
+    llm::{ChatRequest, ChatResponse, ChatStream, LlmError, ModelInfo, OPENAI, Provider, ProviderSpec},
 };
 use request::{Rendered, Vendor};
 use reqwest::RequestBuilder;
@@ -37,8 +37,11 @@ pub(crate) struct OpenAi {
 }
 
 impl OpenAi {
-    pub(crate) fn new(spec: ProviderSpec, transport: Arc<Transport>) -> Self {
+    pub(crate) fn new(mut spec: ProviderSpec, transport: Arc<Transport>) -> Self {
         let vendor = Vendor::new(&spec, &transport.base);
+        if spec.provider_type == OPENAI {
+            spec.provider_type = "openai_compat".to_owned();
+        }
         Self { spec, transport, vendor, findings: Arc::default(), tools: Rendered::default() }
     }
 }

@@ -39,8 +39,6 @@ impl Vendor {
     pub(super) fn new(spec: &ProviderSpec, base: &str) -> Self {
         let kind = spec.provider_type.as_str();
         let key = if kind.is_empty() { spec.name.as_str() } else { kind };
-        // A provider of the operator's configuration is known by its name.
-        let key = if spec.trusted && kind == "openai_compat" && spec.name == "openai" { "openai" } else { key };
         Self {
             path: if matches!(kind, "minimax_native" | "minimax") { "text/chatcompletion_v2" } else { "chat/completions" },
             dashscope: kind == "dashscope",
@@ -147,11 +145,11 @@ fn messages(messages: &[ChatMessage], developer: bool, gemini: bool) -> Vec<Valu
         .collect()
 }
 
-/// The text of a message, then its pictures.
+/// The pictures of a message, then its text.
 fn with_images(message: &ChatMessage) -> Vec<Value> {
-    let text = (!message.content.is_empty()).then(|| json!({"type": "text", "text": message.content}));
     let images = message.images.iter().map(|image| json!({"type": "image_url", "image_url": {"url": image.data_url()}}));
-    text.into_iter().chain(images).collect()
+    let text = (!message.content.is_empty()).then(|| json!({"type": "text", "text": message.content}));
+    images.chain(text).collect()
 }
 
 fn assistant(message: &ChatMessage, gemini: bool) -> Option<Value> {

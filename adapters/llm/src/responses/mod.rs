@@ -91,12 +91,13 @@ impl Provider for ChatGpt {
             ..RetryPolicy::default()
         };
         let first = self.ask_quota().await;
-        Some(match first {
-            Err(error) if error.may_pass() => {
-                tokio::time::sleep(policy.pause(1, error.retry_after, rand::random::<f64>())).await;
+        let passing = first.as_ref().err().filter(|error| error.may_pass());
+        Some(match passing.and_then(|error| policy.pause(1, error.retry_after, rand::random::<f64>())) {
+            Some(pause) => {
+                tokio::time::sleep(pause).await;
                 self.ask_quota().await
             }
-            outcome => outcome,
+            None => first,
         })
     }
 }

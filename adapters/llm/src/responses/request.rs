@@ -63,11 +63,11 @@ fn items(message: &ChatMessage) -> Vec<Value> {
     }
 }
 
-/// The text of a message, then its pictures.
+/// The pictures of a message, then its text.
 fn with_images(message: &ChatMessage) -> Vec<Value> {
-    let text = (!message.content.is_empty()).then(|| json!({"type": "input_text", "text": message.content}));
     let images = message.images.iter().map(|image| json!({"type": "input_image", "image_url": image.data_url()}));
-    text.into_iter().chain(images).collect()
+    let text = (!message.content.is_empty()).then(|| json!({"type": "input_text", "text": message.content}));
+    images.chain(text).collect()
 }
 
 fn call(call: &ToolCall) -> Value {

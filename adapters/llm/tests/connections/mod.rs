@@ -1,9 +1,15 @@
-//! Connections to an upstream are kept and used again.
+//! Connections to an upstream are kept and used again, and speak HTTP/2 where it does.
 
-use super::{ANTHROPIC_OK, OPENAI_OK, ask, provider_at, run};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use super::{ANTHROPIC_OK, OPENAI_OK, ask, provider_at, run, spec};
+use goclaw_llm::{LlmOptions, RetryPolicy, factory};
+use goclaw_outbound::{Outbound, OutboundOptions};
+use goclaw_ports::llm::ProviderSpec;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, BufReader},
@@ -16,6 +22,9 @@ const ANTHROPIC_PIECES: &[&str] = &[
     r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
     r#"{"type":"message_stop"}"#,
 ];
+
+/// What a client that speaks HTTP/2 and, if it must, HTTP/1.1 puts into the first message of TLS.
+const BOTH_PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
 
 /// An upstream that never closes a connection, and counts them.
 struct Keeper {
@@ -79,5 +88,31 @@ async fn one_connection_serves_call_after_call() {
         // A call that follows at once may find the only connection on its way back to the pool, and opens one more; never a third.
         let connections = upstream.connections.load(Ordering::SeqCst);
         assert!(connections <= 2, "{kind}: {connections} connections for whole answers, streams and a failure");
+    }
+}
+
+/// The first message of TLS that a client sends.
+async fn hello(listener: TcpListener) -> Vec<u8> {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut head = [0; 5];
+    socket.read_exact(&mut head).await.unwrap();
+    let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+    socket.read_exact(&mut hello).await.unwrap();
+    hello
+}
+
+#[tokio::test]
+async fn http_2_is_offered_to_every_upstream_before_http_1() {
+    for trusted in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("https://{}/v1", listener.local_addr().unwrap());
+        let hello = tokio::spawn(hello(listener));
+        let outbound = Outbound::new(OutboundOptions { allow_private_hosts: vec!["127.0.0.1".into()], ..OutboundOptions::default() }).unwrap();
+        let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+        let providers = factory(Arc::new(outbound), LlmOptions { retry, ..LlmOptions::default() });
+        let provider = providers.build(ProviderSpec { trusted, ..spec("openai_compat", &base) }).unwrap();
+        assert!(run(&provider, ask("m", false)).await.1.is_err(), "nobody answers the hello");
+        let hello = tokio::time::timeout(Duration::from_secs(10), hello).await.expect("the upstream is called").unwrap();
+        assert!(hello.windows(BOTH_PROTOCOLS.len()).any(|bytes| bytes == BOTH_PROTOCOLS), "trusted: {trusted}");
     }
 }

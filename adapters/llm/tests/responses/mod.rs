@@ -42,16 +42,16 @@ impl Credentials for SignedOut {
     }
 }
 
-fn account(upstream: &Upstream) -> Arc<dyn Provider> {
+pub fn account(upstream: &Upstream) -> Arc<dyn Provider> {
     patient(upstream, Duration::from_secs(30))
 }
 
-fn patient(upstream: &Upstream, idle: Duration) -> Arc<dyn Provider> {
+pub fn patient(upstream: &Upstream, idle: Duration) -> Arc<dyn Provider> {
     let credentials: Arc<dyn Credentials> = Arc::new(Tokens::default());
     providers(idle).build(ProviderSpec { api_key: None, credentials: Some(credentials), ..spec("chatgpt_oauth", &upstream.base) }).unwrap()
 }
 
-const DONE: &str = r#"{"type":"response.completed","response":{"status":"completed","usage":{"input_tokens":3,"output_tokens":1,"total_tokens":4}}}"#;
+pub const DONE: &str = r#"{"type":"response.completed","response":{"status":"completed","usage":{"input_tokens":3,"output_tokens":1,"total_tokens":4}}}"#;
 
 async fn body_sent(request: ChatRequest) -> Value {
     let mut upstream = Upstream::start(vec![stream(&[DONE])]).await;
@@ -76,9 +76,9 @@ async fn bodies_are_what_the_backend_expects() {
 }
 
 #[tokio::test]
-async fn pictures_go_beside_the_text() {
+async fn pictures_go_before_the_text() {
     let body = body_sent(crate::picture("gpt-5.4")).await;
-    let expected = json!([{"type": "input_text", "text": "Hello"}, {"type": "input_image", "image_url": "data:image/jpeg;base64,aGk="}]);
+    let expected = json!([{"type": "input_image", "image_url": "data:image/jpeg;base64,aGk="}, {"type": "input_text", "text": "Hello"}]);
     assert_eq!(body["input"][0]["content"], expected);
 }
 
@@ -93,6 +93,27 @@ async fn each_attempt_takes_the_token_of_its_moment() {
         for header in [format!("authorization: bearer access-token-{turn}"), "openai-beta: responses=v1".into(), "chatgpt-account-id: acct-7".into()] {
             assert!(head.contains(&header), "{header}: {head}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_passes_is_asked_again_and_nothing_else() {
+    for (status, headers) in [(429, ""), (429, "retry-after: 0\r\n"), (500, ""), (502, ""), (503, "retry-after: 0\r\n"), (504, ""), (529, "")] {
+        let mut upstream = Upstream::start(vec![answer(status, headers, "busy"), stream(&[DONE])]).await;
+        let (events, response) = run(&account(&upstream), ask("m", true)).await;
+        let told = [ChatEvent::Retrying { attempt: 1, max_attempts: 3, error: format!("HTTP {status}: stub: busy") }];
+        assert_eq!(events, told, "{status} {headers}");
+        assert_eq!((response.unwrap().finish_reason, upstream.more()), (FinishReason::Stop, 2), "{status} {headers}");
+    }
+    for status in [429, 500, 502, 503, 504] {
+        let mut upstream = Upstream::start((0..4).map(|_| answer(status, "", "busy")).collect()).await;
+        let (events, response) = run(&account(&upstream), ask("m", true)).await;
+        assert_eq!((events.len(), response.unwrap_err().status, upstream.more()), (2, Some(status), 3));
+    }
+    for status in [400, 401, 402, 403, 404, 422, 501] {
+        let mut upstream = Upstream::start(vec![answer(status, "", "no"), stream(&[DONE])]).await;
+        let (events, response) = run(&account(&upstream), ask("m", true)).await;
+        assert_eq!((events.len(), response.unwrap_err().status, upstream.more()), (0, Some(status), 1));
     }
 }
 

@@ -1,6 +1,6 @@
 //! An upstream that answers as it is told and remembers what it was asked.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -13,6 +13,8 @@ pub enum Answer {
     Close(Vec<u8>),
     /// These bytes, then nothing until the client goes away.
     Stall(Vec<u8>),
+    /// Some bytes at each beat, then the connection is closed.
+    Pace(Vec<Vec<u8>>, Duration),
 }
 
 /// A request as it came.
@@ -82,6 +84,13 @@ async fn serve(mut socket: TcpStream, answers: Arc<Mutex<VecDeque<Answer>>>, see
             assert!(matches!(ended, Ok(0) | Err(_)), "the client sent more");
             gone.send(()).ok();
         }
+        Some(Answer::Pace(pieces, beat)) => {
+            let mut beats = tokio::time::interval(beat);
+            for piece in pieces {
+                beats.tick().await;
+                socket.write_all(&piece).await.ok();
+            }
+        }
         None => {}
     }
 }
@@ -106,4 +115,10 @@ pub fn stream(events: &[&str]) -> Answer {
 /// A stream that says no more after these events.
 pub fn stalled(events: &[&str]) -> Answer {
     Answer::Stall(stream_bytes(events))
+}
+
+/// A stream that says one event at each beat, and ends by closing the connection.
+pub fn paced(events: &[&str], beat: Duration) -> Answer {
+    let events = events.iter().map(|event| format!("data: {event}\n\n").into_bytes());
+    Answer::Pace([stream_bytes(&[])].into_iter().chain(events).collect(), beat)
 }

@@ -125,7 +125,7 @@ async fn vectors_come_in_the_order_of_their_texts_and_after_a_failure_that_passe
     let first: Vec<Value> = (0..100).rev().map(|n| one(n, n)).collect();
     let mut upstream = Upstream::start(vec![answer(503, "", "busy"), data(first), data(vec![json!({"embedding": [100]})]), answer(400, "", "no")]).await;
     let provider = spec("openai_compat", &upstream.base);
-    let asked = EmbedderSpec { provider, model: "small".into(), dimensions: Some(1536), attempts: 3 };
+    let asked = EmbedderSpec { provider, model: "small".into(), dimensions: Some(1), attempts: 3 };
     let embedder = providers(Duration::from_secs(30)).embedder(asked).unwrap();
     let texts: Vec<String> = (0..101).map(|n| n.to_string()).collect();
     let vectors = embedder.embed(&texts).await.unwrap();
@@ -134,6 +134,32 @@ async fn vectors_come_in_the_order_of_their_texts_and_after_a_failure_that_passe
     assert!(said == expected, "{said:?}");
     let error = embedder.embed(&texts[..1]).await.unwrap_err();
     assert_eq!((error.status, upstream.more()), (Some(400), 4), "what will not pass is not tried again");
+}
+
+#[tokio::test]
+async fn vectors_that_cannot_be_compared_are_refused() {
+    for (dimensions, vectors, why) in [
+        (Some(2), ["1,2", "1,2,3"], "a vector has length 3 instead of 2"),
+        (None, ["1,2", "1"], "a vector has length 1 instead of 2"),
+        (None, ["1,2", "1,1e39"], "a vector holds a number that is infinite"),
+    ] {
+        let data = vectors.map(|numbers| format!(r#"{{"embedding":[{numbers}]}}"#)).join(",");
+        let upstream = Upstream::start(vec![answer(200, "", &format!(r#"{{"data":[{data}]}}"#))]).await;
+        let asked = EmbedderSpec { provider: spec("openai_compat", &upstream.base), model: "small".into(), dimensions, attempts: 3 };
+        let embedder = providers(Duration::from_secs(30)).embedder(asked).unwrap();
+        let error = embedder.embed(&["one".to_owned(), "two".to_owned()]).await.unwrap_err();
+        assert_eq!(error.text, format!("stub: {why}"));
+    }
+}
+
+#[tokio::test]
+async fn a_text_of_a_later_request_has_a_vector_of_the_same_length() {
+    let data = |vectors: Vec<Value>| answer(200, "", &json!({"data": vectors}).to_string());
+    let upstream = Upstream::start(vec![data(vec![json!({"embedding": [1, 2]}); 100]), data(vec![json!({"embedding": [1]})])]).await;
+    let asked = EmbedderSpec { provider: spec("openai_compat", &upstream.base), model: "small".into(), dimensions: None, attempts: 1 };
+    let embedder = providers(Duration::from_secs(30)).embedder(asked).unwrap();
+    let texts: Vec<String> = (0..101).map(|n| n.to_string()).collect();
+    assert_eq!(embedder.embed(&texts).await.unwrap_err().text, "stub: a vector has length 1 instead of 2");
 }
 
 #[tokio::test]

@@ -53,12 +53,11 @@ impl Standing {
 
     /// What a failed call says; `None` if nothing that lasts.
     pub fn after(error: &LlmError) -> Option<Self> {
-        let text = error.text.to_lowercase();
         match (error.status, error.kind) {
             (Some(401), _) => Some(Self::Blocked("reauth")),
             (Some(402), _) | (_, LlmErrorKind::Billing) => Some(Self::Blocked("billing")),
             (Some(403), _) => Some(Self::Blocked("forbidden")),
-            (_, LlmErrorKind::RateLimit) if ["usage_limit", "usage limit", "quota"].iter().any(|sign| text.contains(sign)) => Some(Self::Blocked("exhausted")),
+            (_, LlmErrorKind::RateLimit) if error.quota_used_up() => Some(Self::Blocked("exhausted")),
             (None, LlmErrorKind::Auth) => Some(Self::Blocked("reauth")),
             _ => None,
         }
@@ -185,7 +184,9 @@ mod tests {
     #[case(Some(402), LlmErrorKind::Billing, "x", Some(Standing::Blocked("billing")))]
     #[case(Some(403), LlmErrorKind::Auth, "x", Some(Standing::Blocked("forbidden")))]
     #[case(Some(429), LlmErrorKind::RateLimit, "usage_limit_reached", Some(Standing::Blocked("exhausted")))]
+    #[case(None, LlmErrorKind::RateLimit, "The usage limit has been reached", Some(Standing::Blocked("exhausted")))]
     #[case(Some(429), LlmErrorKind::RateLimit, "slow down", None)]
+    #[case(Some(429), LlmErrorKind::RateLimit, "quota of requests per minute", None)]
     #[case(Some(503), LlmErrorKind::Overloaded, "x", None)]
     fn a_failure_may_block_an_account(#[case] status: Option<u16>, #[case] kind: LlmErrorKind, #[case] text: &str, #[case] standing: Option<Standing>) {
         assert_eq!(Standing::after(&LlmError { kind, status, text: text.into(), retry_after: None }), standing);

@@ -6,7 +6,7 @@ use crate::{
 };
 use goclaw_ports::{
     Error, JsonObject, Result, TenantId,
-    llm::{Conversation, Credentials, Provider, ProviderFactory, ProviderSpec},
+    llm::{Conversation, Credentials, OPENAI, Provider, ProviderFactory, ProviderSpec},
     message,
     providers::ProviderRow,
 };
@@ -96,7 +96,6 @@ impl Registry {
     /// # Errors
     /// `Invalid` if this build does not speak its type.
     pub(crate) fn spec(&self, row: &ProviderRow, api_key: Option<SecretString>) -> Result<ProviderSpec> {
-        let preset = presets::preset(&row.provider_type);
         if !self.factory.speaks(&row.provider_type) {
             return Err(Error::invalid(message::unsupported_provider_type()));
         }
@@ -109,7 +108,7 @@ impl Registry {
             // An account's token is asked for at each call: it expires.
             api_key: api_key.filter(|_| !is_account),
             credentials: is_account.then(|| Arc::new(self.tokens.account(row.tenant_id, &row.name)) as Arc<dyn Credentials>),
-            default_model: preset.map(|preset| preset.default_model).unwrap_or_default().to_owned(),
+            default_model: default_model_of(&row.provider_type, &row.name).to_owned(),
             trusted,
             settings: row.settings.clone(),
         })
@@ -196,16 +195,31 @@ impl Registry {
 /// What the operator's provider is made from: what is not said is the type's own.
 fn spec_of(provider: ConfiguredProvider) -> ProviderSpec {
     let preset = presets::preset(&provider.provider_type);
+    // The configuration's own is OpenAI itself, wherever it is reached; a stored provider of that name is one like all others.
+    let is_openai = provider.name == "openai" && provider.provider_type == "openai_compat";
     let or = |own: String, preset: Option<&str>| if own.is_empty() { preset.unwrap_or_default().to_owned() } else { own };
     ProviderSpec {
         api_base: or(provider.api_base, preset.map(|preset| preset.api_base)),
         default_model: or(provider.default_model, preset.map(|preset| preset.default_model)),
         name: provider.name,
-        provider_type: provider.provider_type,
+        provider_type: if is_openai { OPENAI.to_owned() } else { provider.provider_type },
         api_key: provider.api_key,
         credentials: None,
         trusted: true,
         settings: provider.settings,
+    }
+}
+
+/// The model that stands in where none is named for a stored provider; "" for types whose agents name theirs.
+fn default_model_of<'a>(provider_type: &str, name: &'a str) -> &'a str {
+    match provider_type {
+        // The program knows its model itself.
+        "acp" => name,
+        // Claude's command line takes three models and no other: what the installation's agents ask for would be refused there.
+        "anthropic_native" | "bailian" | "dashscope" | "zai" | "zai_coding" | "ollama" | "ollama_cloud" | "novita" | CHATGPT | "claude_cli" => {
+            presets::preset(provider_type).map_or("", |preset| preset.default_model)
+        }
+        _ => "",
     }
 }
 
@@ -222,6 +236,7 @@ fn base_of(provider_type: &str, own: &str, of_operator: Option<String>) -> (Stri
 mod tests {
     use super::*;
     use presets::PRESETS;
+    use rstest::rstest;
 
     fn configured(provider_type: &str, api_base: &str, default_model: &str) -> ProviderSpec {
         let (name, api_base, default_model) = ("mine".into(), api_base.into(), default_model.into());
@@ -237,6 +252,45 @@ mod tests {
             assert_eq!((spec.api_base.as_str(), spec.default_model.as_str(), spec.trusted), ("http://proxy/v1", "m", true));
             assert_eq!(base_of(preset.provider_type, "", None), (preset.api_base.to_owned(), true));
         }
+    }
+
+    #[rstest]
+    #[case("anthropic_native", "claude-sonnet-4-5-20250929")]
+    #[case("openai_compat", "")]
+    #[case("openrouter", "")]
+    #[case("groq", "")]
+    #[case("deepseek", "")]
+    #[case("gemini_native", "")]
+    #[case("mistral", "")]
+    #[case("xai", "")]
+    #[case("minimax_native", "")]
+    #[case("minimax", "")]
+    #[case("cohere", "")]
+    #[case("perplexity", "")]
+    #[case("dashscope", "qwen3-max")]
+    #[case("bailian", "qwen3.5-plus")]
+    #[case("zai", "glm-5")]
+    #[case("zai_coding", "glm-5")]
+    #[case("ollama", "llama3.3")]
+    #[case("ollama_cloud", "llama3.3")]
+    #[case("novita", "moonshotai/kimi-k2.5")]
+    #[case("yescale", "")]
+    #[case("chatgpt_oauth", "gpt-5.4")]
+    #[case("claude_cli", "sonnet")]
+    #[case("acp", "mine")]
+    fn only_some_stored_providers_have_a_model_of_their_own(#[case] provider_type: &str, #[case] model: &str) {
+        assert_eq!(default_model_of(provider_type, "mine"), model);
+    }
+
+    #[test]
+    fn only_the_configurations_own_openai_is_openai_itself() {
+        let of = |name: &str, provider_type: &str| {
+            let (name, provider_type) = (name.to_owned(), provider_type.to_owned());
+            let (api_base, default_model) = ("http://proxy/v1".to_owned(), String::new());
+            spec_of(ConfiguredProvider { name, provider_type, api_base, api_key: None, default_model, settings: JsonObject::new() }).provider_type
+        };
+        assert_eq!(of("openai", "openai_compat"), OPENAI);
+        assert_eq!((of("mine", "openai_compat"), of("openai", "groq")), ("openai_compat".to_owned(), "groq".to_owned()));
     }
 
     #[test]

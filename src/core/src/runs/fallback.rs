@@ -71,7 +71,7 @@ pub(crate) fn candidates(
             tracing::warn!(provider = named.provider, %tenant, "a provider that is to stand in is not there");
         }
         let provider = provider?;
-        // A model is another vendor's only by chance.
+        // A model is another vendor's only by chance: it is asked for there last, where nothing else is known.
         let same = if provider.provider_type() == first.provider_type() { model } else { "" };
         let model = [&*named.model, same, provider.default_model(), model].into_iter().find(|model| !model.is_empty()).unwrap_or_default().to_owned();
         let effort = reasoning.decide(provider.provider_type(), &model).effort();
@@ -251,6 +251,49 @@ mod tests {
             Err(error) => format!("failed: {error}"),
         };
         events.into_iter().map(name).collect()
+    }
+
+    /// Is of a type and has a model of its own, and is asked nothing.
+    struct Silent(&'static str, &'static str);
+
+    #[async_trait]
+    impl Provider for Silent {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn provider_type(&self) -> &str {
+            self.0
+        }
+        fn default_model(&self) -> &str {
+            self.1
+        }
+        fn chat(&self, _: ChatRequest) -> ChatStream {
+            stream::empty().boxed()
+        }
+        async fn models(&self) -> std::result::Result<Vec<ModelInfo>, LlmError> {
+            Ok(vec![])
+        }
+    }
+
+    #[rstest]
+    #[case("anthropic_native", "default", "named", "named")]
+    #[case("anthropic_native", "default", "", "default")]
+    #[case("openai_compat", "default", "", "of the run")]
+    #[case("openai_compat", "", "", "of the run")]
+    #[case("groq", "", "", "of the run")]
+    #[case("groq", "", "named", "named")]
+    fn who_stands_in_is_asked_with_a_model_in_any_case(
+        #[case] provider_type: &'static str,
+        #[case] default: &'static str,
+        #[case] model: &str,
+        #[case] expected: &str,
+    ) {
+        let first = scripted("first", vec![]);
+        let named = [Named { provider: "other".into(), model: model.into() }];
+        let reasoning = Reasoning::of(&JsonObject::new(), None);
+        let find = |_: &str| Some(Arc::new(Silent(provider_type, default)) as Arc<dyn Provider>);
+        let found = candidates(TenantId::MASTER, &*first, "of the run", &named, reasoning, find);
+        assert_eq!(found.iter().map(|candidate| candidate.model.as_str()).collect::<Vec<_>>(), [expected]);
     }
 
     #[tokio::test]
