@@ -11,6 +11,7 @@ mod ground;
 mod lines;
 mod offered;
 mod place;
+mod question;
 
 pub use claude::auth_status;
 pub use ground::Ground;

@@ -4,26 +4,26 @@
 
 mod common;
 
-use common::{Site, asked, question, spec};
+use common::{Site, asked, picture, question, shown, spec};
 use futures_util::StreamExt;
 use goclaw_ports::{
     TenantId,
-    llm::{ChatEvent, ChatRequest, Conversation, FinishReason},
-    media::ImagePart,
+    llm::{ChatEvent, ChatRequest, Conversation, FinishReason, LlmErrorKind},
 };
 use serde_json::{Value, json};
 use std::{fs, sync::Arc, time::Duration};
 
-/// Does what the message says: `call <method> <params>` asks the client, `say`, `crash`, `hang`, `long`. It tells its process id in
-/// every answer. `DIALECT` is `old` or `new`.
+/// Does what the message says: `call <method> <params>` asks the client, `crash`, `hang`, `long` and so on. It tells its process id in
+/// other answers, and writes down what it receives. With `--old` it speaks the earlier dialect, with `--sees` it takes pictures.
 const SCRIPT: &str = r#"#!/usr/bin/env python3
-import json, os, sys
+import json, os, signal, sys
 old = "--old" in sys.argv
 with open(os.environ["HOME"] + "/environment", "a") as f: f.write("\n".join(os.environ) + "\n")
 def send(m): sys.stdout.write(json.dumps(dict(m, jsonrpc="2.0")) + "\n"); sys.stdout.flush()
 def receive():
     line = sys.stdin.readline()
     if not line: sys.exit(0)
+    with open(os.environ["HOME"] + "/received", "a") as f: f.write(line)
     return json.loads(line)
 def say(text):
     block = {"type": "text", "text": text}
@@ -56,6 +56,9 @@ while True:
         elif order == "deaf":
             say("deaf")
             while True: receive()
+        elif order == "stuffed":
+            for n in range(400): send({"id": n, "method": "x" * 10000, "params": {}})
+            while True: signal.pause()
         elif order.startswith("call "):
             _, name, arguments = order.split(" ", 2)
             answer = call(name, json.loads(arguments))
@@ -118,14 +121,61 @@ async fn an_answer_without_end_is_given_up_and_the_next_question_has_an_agent() 
 }
 
 #[tokio::test]
-async fn an_agent_gets_pictures_if_it_says_that_it_takes_them() {
-    for (arguments, got) in [(json!(["--sees"]), "text image"), (json!([]), "text"), (json!(["--old"]), "text")] {
+async fn an_agent_of_the_published_dialect_gets_pictures_if_it_says_that_it_takes_them_and_others_always_do() {
+    for (arguments, got) in [(json!(["--sees"]), "text image"), (json!([]), "text"), (json!(["--old"]), "text image")] {
         let site = site();
         let agent = site.provider("acp", json!({"args": arguments}));
-        let mut asking = question("s", "count");
-        asking.messages.last_mut().unwrap().images = vec![ImagePart { mime_type: "image/jpeg".into(), data: "aGk=".into() }];
+        let asking = shown("s", "count", &[picture("image/jpeg", "aGk=")]);
         assert_eq!(asked(&*agent, asking).await.unwrap().1.content, got, "{arguments}");
     }
+}
+
+#[tokio::test]
+async fn an_agent_receives_these_messages_in_this_order() {
+    for arguments in [json!(["--old"]), json!(["--sees"])] {
+        let site = site();
+        let agent = site.provider("acp", json!({"args": arguments}));
+        let pictures = [picture("image/jpeg", "aGk="), picture("image/png", "eW91")];
+        asked(&*agent, shown("agent:fox:1", "Hi!", &pictures)).await.unwrap();
+        let order = r#"call permission/request {"toolName": "Bash", "description": "ls"}"#;
+        says(&*agent, "agent:fox:1", order).await;
+        let mut events = agent.chat(question("agent:fox:1", "hang"));
+        assert!(matches!(events.next().await, Some(Ok(ChatEvent::Text(_)))));
+        drop(events);
+        says(&*agent, "agent:fox:1", "Bye!").await;
+
+        let root = site.home.path().join("acp-workspaces/agent-fox-1").canonicalize().unwrap();
+        let files = json!({"readTextFile": true, "writeTextFile": true});
+        let capabilities = json!({"fs": files, "terminal": {"enabled": true}});
+        let published = json!({"fs": files, "terminal": true});
+        let initialize =
+            json!({"protocolVersion": 1, "clientInfo": {"name": "goclaw", "version": "1.0"}, "clientCapabilities": published, "capabilities": capabilities});
+        let text = |text: &str| json!({"type": "text", "text": format!("Be a fox.\n\n{text}")});
+        let image = |kind: &str, data: &str| json!({"type": "image", "mimeType": kind, "data": data});
+        let request = |id: u64, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let prompt = |id: u64, blocks: Vec<Value>| request(id, "session/prompt", json!({"sessionId": "s1", "prompt": blocks, "content": blocks}));
+        let expected = [
+            request(1, "initialize", initialize),
+            request(2, "session/new", json!({"cwd": root, "mcpServers": []})),
+            prompt(3, vec![text("Hi!"), image("image/jpeg", "aGk="), image("image/png", "eW91")]),
+            prompt(4, vec![text(order)]),
+            json!({"jsonrpc": "2.0", "id": "q1", "result": {"outcome": "approved"}}),
+            prompt(5, vec![text("hang")]),
+            json!({"jsonrpc": "2.0", "method": "session/cancel", "params": {"sessionId": "s1"}}),
+            prompt(6, vec![text("Bye!")]),
+        ];
+        let received: Vec<Value> = site.read("received").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(received, expected, "{arguments}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_asks_without_reading_the_answers_is_given_up_when_its_time_is_over() {
+    let mut site = site();
+    site.options.idle_timeout = Duration::from_secs(5);
+    let agent = site.provider("acp", json!({}));
+    assert_eq!(asked(&*agent, question("s", "stuffed")).await.unwrap_err().kind, LlmErrorKind::Timeout);
+    assert!(says(&*agent, "s", "Hi!").await.starts_with("Be a fox."));
 }
 
 #[tokio::test]

@@ -4,15 +4,15 @@
 
 mod common;
 
-use common::{Site, asked, question, spec};
+use common::{Site, asked, picture, question, shown, spec};
 use futures_util::StreamExt;
 use goclaw_ports::{
     TenantId,
     llm::{ChatEvent, ChatRequest, Conversation, LlmErrorKind},
 };
 use nix::{sys::stat::Mode, unistd::mkfifo};
-use serde_json::json;
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 /// Writes down how it was called and answers. It keeps conversations where the real one does.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -27,7 +27,7 @@ for word in "$@"; do
 done
 project="$HOME/.claude/projects/$(pwd -P | tr '/_.:' '----')"
 mkdir -p "$project" && echo '{}' >> "$project/$session.jsonl"
-case " $* " in *" stream-json "*) input=$(cat); [ -z "$input" ] || printf '%s' "$input" > "$HOME/input";; esac
+cat > "$HOME/input"
 printf '%s\n' '{"type":"system","subtype":"init"}'
 printf '%s\n' '{"type":"assistant","message":{"content":[{"type":"text","text":"Hello"}]}}'
 printf '%s\n' '{"type":"assistant","message":{"content":[{"type":"text","text":"you."}]}}'
@@ -55,11 +55,10 @@ async fn a_question_is_answered_and_the_next_one_resumes() {
     let first = last_call(&site);
     let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_DNS, b"agent:fox:ws:ann").to_string();
     let settings = site.home.path().join(format!("cli-hooks/{id}.json"));
-    let expected =
-        ["-p", "--output-format", "stream-json", "--model", "sonnet", "--permission-mode", "bypassPermissions", "--verbose", "--session-id", &id, "--settings"];
-    assert_eq!(first[..11], expected);
-    assert_eq!(first[11], settings.to_str().unwrap());
-    assert_eq!(word_after(&first, "--settings").map(Path::new), Some(settings.as_path()));
+    let options = ["-p", "--output-format", "stream-json", "--model", "sonnet", "--permission-mode", "bypassPermissions", "--verbose"];
+    let rest = ["--session-id", &id, "--settings", settings.to_str().unwrap(), "--", "Hi!"];
+    assert_eq!(first, [&options[..], &rest[..]].concat());
+    assert_eq!(site.read("input"), "");
 
     let directory = site.home.path().join("cli-workspaces/agent-fox-ws-ann");
     assert_eq!(Path::new(site.read("directory").trim()).canonicalize().unwrap(), directory.canonicalize().unwrap());
@@ -105,6 +104,111 @@ async fn a_message_is_no_option_and_a_long_one_goes_through_standard_input() {
     asked(&*claude, question("s", &long)).await.unwrap();
     let input: serde_json::Value = serde_json::from_str(&site.read("input")).unwrap();
     assert_eq!(input["message"]["content"][0]["text"], long);
+}
+
+#[tokio::test]
+async fn pictures_go_through_standard_input_before_the_text() {
+    let site = Site::new("claude", SCRIPT);
+    let claude = site.provider("claude_cli", json!({}));
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_DNS, b"s").to_string();
+    let settings = site.home.path().join(format!("cli-hooks/{id}.json"));
+    let pictures = [picture("image/jpeg", "aGk="), picture("image/png", "eW91"), picture("image/webp", "Li4u")];
+    for (session, stream, some) in [("--session-id", true, &pictures[..1]), ("--resume", false, &pictures[..1]), ("--resume", true, &pictures[..])] {
+        let answered = asked(&*claude, ChatRequest { stream, ..shown("s", "What is this?", some) }).await.unwrap();
+        assert_eq!(answered.1.content, "Hello\n\nyou.");
+        let options = ["-p", "--output-format", "stream-json", "--model", "sonnet", "--permission-mode", "bypassPermissions", "--verbose"];
+        let rest = [session, &id, "--input-format", "stream-json", "--settings", settings.to_str().unwrap()];
+        assert_eq!(last_call(&site), [&options[..], &rest[..]].concat());
+
+        let input = site.read("input");
+        assert_eq!(input.find('\n'), Some(input.len() - 1), "it is one line: {input}");
+        let mut content = Vec::new();
+        for picture in some {
+            content.push(json!({"type": "image", "source": {"type": "base64", "media_type": picture.mime_type, "data": &*picture.data}}));
+        }
+        content.push(json!({"type": "text", "text": "What is this?"}));
+        assert_eq!(serde_json::from_str::<Value>(&input).unwrap(), json!({"type": "user", "message": {"role": "user", "content": content}}));
+    }
+}
+
+#[tokio::test]
+async fn big_pictures_arrive_while_the_program_talks() {
+    // It talks before it reads, and repeats what it reads: whoever waited for the other to be done would wait forever.
+    let script = r#"#!/bin/sh
+i=0
+while [ $i -lt 3000 ]; do
+  printf '%s\n' '{"type":"system","subtype":"status","text":"..................................................................."}'
+  i=$((i + 1))
+done
+tee "$HOME/input"
+printf '%s\n' '{"type":"result","subtype":"success","result":"seen"}'
+"#;
+    let site = Site::new("claude", script);
+    let claude = site.provider("claude_cli", json!({}));
+    let big = picture("image/png", &"iVBO".repeat(1 << 20));
+    for stream in [true, false] {
+        let asking = ChatRequest { stream, ..shown("s", "Look!", &[big.clone(), big.clone()]) };
+        assert_eq!(asked(&*claude, asking).await.unwrap().1.content, "seen");
+        let input: Value = serde_json::from_str(&site.read("input")).unwrap();
+        let content = input["message"]["content"].as_array().unwrap();
+        let whole = |block: &Value| block["source"]["data"].as_str() == Some(&*big.data);
+        assert!(content.len() == 3 && whole(&content[0]) && whole(&content[1]) && content[2]["text"] == "Look!");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_read_its_pictures_is_not_waited_for() {
+    let big = || shown("s", "Look!", &[picture("image/png", &"iVBO".repeat(1 << 20))]);
+    let site = Site::new("claude", "#!/bin/sh\nprintf '%s\\n' '{\"type\":\"result\",\"subtype\":\"success\",\"result\":\"unseen\"}'\n");
+    assert_eq!(asked(&*site.provider("claude_cli", json!({})), big()).await.unwrap().1.content, "unseen");
+
+    let site = Site::new("claude", "#!/bin/sh\necho 'no pictures today' >&2\nexit 1\n");
+    assert_eq!(asked(&*site.provider("claude_cli", json!({})), big()).await.unwrap_err().text, "mine: no pictures today");
+
+    let mut site = Site::new("claude", "#!/bin/sh\nexec sleep 1000\n");
+    site.options.idle_timeout = Duration::from_millis(500);
+    assert_eq!(asked(&*site.provider("claude_cli", json!({})), big()).await.unwrap_err().kind, LlmErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_conversation_without_a_key_is_never_resumed() {
+    let site = Site::new("claude", SCRIPT);
+    let claude = site.provider("claude_cli", json!({}));
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        asked(&*claude, question("", "Hi!")).await.unwrap();
+        ids.push(word_after(&last_call(&site), "--session-id").map(str::to_owned).unwrap());
+    }
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn the_last_question_is_recorded_for_whoever_looks_for_a_fault_and_no_secret_is() {
+    let script = r#"#!/bin/sh
+echo "login $CLAUDE_CODE_OAUTH_TOKEN, key $ANTHROPIC_API_KEY" >&2
+printf '%s\n' '{"type":"result","subtype":"success","result":"done"}'
+"#;
+    let mut site = Site::new("claude", script);
+    let record = site.home.path().join("cli-workspaces/s/cli-debug.log");
+    asked(&*site.provider("claude_cli", json!({})), question("s", "Hi!")).await.unwrap();
+    assert!(!record.exists());
+
+    site.options.environment.push(("GOCLAW_DEBUG".to_owned(), "1".to_owned()));
+    let claude = site.provider("claude_cli", json!({}));
+    // The program may leave a link in its place.
+    let elsewhere = site.home.path().join("elsewhere");
+    fs::write(&elsewhere, "mine").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &record).unwrap();
+    for message in ["Hi!", "Again!"] {
+        asked(&*claude, question("s", message)).await.unwrap();
+        let text = fs::read_to_string(&record).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("asked: -p --output-format stream-json --model sonnet ") && !lines[0].contains(message), "{text}");
+        let said = r#"said: {"type":"result","subtype":"success","result":"done"}"#;
+        assert_eq!(lines[1..], ["given: 0 bytes", said, "complained: login ***, key ***", "ended: exit status: 0"]);
+    }
+    assert_eq!(fs::symlink_metadata(&record).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "mine");
 }
 
 #[tokio::test]

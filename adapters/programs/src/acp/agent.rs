@@ -4,8 +4,7 @@ use super::{
     handlers::Handlers,
     wire::{self, Failure, Incoming},
 };
-use crate::lines;
-use goclaw_ports::media::ImagePart;
+use crate::{lines, question::Question};
 use goclaw_process::Group;
 use serde_json::{Value, json};
 use std::{
@@ -127,7 +126,7 @@ impl Agent {
 
     async fn open(&self, root: &Path) -> Result<(String, bool), String> {
         let welcome = self.shared.clone().call("initialize", wire::initialize()).await?;
-        self.handlers.speak(welcome["protocolVersion"].is_number());
+        self.handlers.speak(wire::is_published(&welcome));
         let session = self.shared.clone().call("session/new", json!({"cwd": root, "mcpServers": []})).await?;
         let session = session["sessionId"].as_str().ok_or_else(|| "session/new: the agent named no session".to_owned())?;
         Ok((session.to_owned(), wire::takes_images(&welcome)))
@@ -148,16 +147,17 @@ impl Agent {
 
     /// Asks, with pictures if the agent takes any: otherwise the text has to do, which names their files. Answers with the reason
     /// for which the agent stopped, when it has; `Err` in words.
-    pub fn prompt(&self, text: &str, images: &[ImagePart]) -> impl Future<Output = Result<String, String>> + Send + use<> {
-        let asked = self.shared.clone().call("session/prompt", wire::prompt(&self.session, text, if self.takes_images { images } else { &[] }));
+    pub fn prompt(&self, question: &Question) -> impl Future<Output = Result<String, String>> + Send + use<> {
+        let images = if self.takes_images { question.images.as_slice() } else { &[] };
+        let asked = self.shared.clone().call("session/prompt", wire::prompt(&self.session, &question.with_prompt(), images));
         async move { asked.await.map(|result| wire::stop_reason(&result)) }
     }
 
     /// Tells it to stop answering.
-    pub async fn cancel(&self) {
+    pub fn cancel(&self) {
         *self.shared.updates.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        // One that has ended needs not be told.
-        let _ = self.shared.tell(wire::notice("session/cancel", &json!({"sessionId": self.session}))).await;
+        // One that has ended needs not be told, and for one that reads nothing this must not wait.
+        let _ = self.shared.lines.try_send(wire::notice("session/cancel", &json!({"sessionId": self.session})));
     }
 
     /// Ends when nothing was heard of it for `limit`.

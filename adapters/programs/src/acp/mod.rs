@@ -6,7 +6,7 @@ mod permission;
 mod terminals;
 mod wire;
 
-use crate::{ProgramsOptions, environment, offered::Offered, place, program, streamed};
+use crate::{ProgramsOptions, environment, offered::Offered, place, program, question::Question, streamed};
 use agent::{Agent, Start};
 use async_trait::async_trait;
 use goclaw_ports::{
@@ -15,9 +15,7 @@ use goclaw_ports::{
         ChatEvent, ChatRequest, ChatResponse, ChatStream, Conversation, FinishReason, LONGEST_ANSWER, LlmError, LlmErrorKind, ModelInfo, Provider,
         ProviderSpec, Usage,
     },
-    media::ImagePart,
     message,
-    sessions::MessageRole,
 };
 use handlers::Handlers;
 use permission::Mode;
@@ -239,7 +237,7 @@ impl Pool {
         }
         let Some(agent) = slot else { return Ok(()) };
         agent.handlers.offer(Offered::of(&request.tools));
-        let (mut updates, prompt) = (agent.listen(), agent.prompt(&question(request), &images(request)));
+        let (mut updates, prompt) = (agent.listen(), agent.prompt(&Question::of(request)));
         tokio::pin!(prompt);
         let mut response = ChatResponse::default();
         let stopped = loop {
@@ -249,7 +247,7 @@ impl Pool {
                     Ok(true) => {}
                     Ok(false) => break None,
                     Err(error) => {
-                        agent.cancel().await;
+                        agent.cancel();
                         *slot = None;
                         return Err(error);
                     }
@@ -258,7 +256,7 @@ impl Pool {
                 () = events.closed() => break None,
                 // What is heard of the agent, its own questions included, starts the time anew.
                 () = agent.silent(self.silence) => {
-                    agent.cancel().await;
+                    agent.cancel();
                     *slot = None;
                     return Err(self.failure(LlmErrorKind::Timeout, &format!("timeout: the agent said nothing for {:?}", self.silence)));
                 }
@@ -267,7 +265,7 @@ impl Pool {
         let Some(outcome) = stopped else {
             // Nobody listens any more. An agent that does not stop talking is stopped.
             drop(updates);
-            agent.cancel().await;
+            agent.cancel();
             if timeout(CANCEL, prompt).await.is_err() {
                 *slot = None;
             }
@@ -317,23 +315,6 @@ impl Pool {
         let text: String = text.chars().take(TOLD).collect();
         LlmError { kind, status: None, text: format!("{}: {text}", self.name), retry_after: None }
     }
-}
-
-/// The system prompt, then what was said since the model last spoke.
-fn question(request: &ChatRequest) -> String {
-    let prompt = request.messages.iter().rev().find(|message| message.role == MessageRole::System).map(|message| message.content.as_str());
-    let since = request.messages.iter().rev().take_while(|message| message.role != MessageRole::Assistant);
-    let mut said: Vec<&str> = since.filter(|message| message.role == MessageRole::User).map(|message| message.content.as_str()).collect();
-    said.extend(prompt.filter(|prompt| !prompt.is_empty()));
-    said.reverse();
-    said.join("\n\n")
-}
-
-/// The pictures that came since the model last spoke, the oldest first.
-fn images(request: &ChatRequest) -> Vec<ImagePart> {
-    let since = request.messages.iter().rev().take_while(|message| message.role != MessageRole::Assistant);
-    let since: Vec<_> = since.filter(|message| message.role == MessageRole::User).collect();
-    since.into_iter().rev().flat_map(|message| message.images.clone()).collect()
 }
 
 #[cfg(test)]

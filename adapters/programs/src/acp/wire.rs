@@ -93,9 +93,14 @@ pub fn prompt(session: &str, text: &str, images: &[ImagePart]) -> Value {
     json!({"sessionId": session, "prompt": content, "content": content})
 }
 
-/// Whether an agent says in its answer to `initialize` that it takes pictures.
+/// Whether an agent that welcomes us so speaks the published dialect: it says which version.
+pub fn is_published(welcome: &Value) -> bool {
+    welcome["protocolVersion"].is_number()
+}
+
+/// Whether an agent that welcomes us so takes pictures. In the published dialect it says so; in the earlier one every agent does.
 pub fn takes_images(welcome: &Value) -> bool {
-    welcome["agentCapabilities"]["promptCapabilities"]["image"] == true
+    !is_published(welcome) || welcome["agentCapabilities"]["promptCapabilities"]["image"] == true
 }
 
 /// The text that a `session/update` carries, if it carries some for the user.

@@ -2,7 +2,8 @@
 
 use super::home::Session;
 use crate::offered::Offered;
-use serde_json::json;
+use goclaw_ports::media::ImagePart;
+use serde_json::{Value, json};
 use std::ffi::OsString;
 
 /// A longer message goes through standard input: the system limits the length of arguments.
@@ -36,12 +37,13 @@ pub struct Arguments<'a> {
     pub session: &'a Session,
     pub offered: Offered,
     pub message: &'a str,
+    pub images: &'a [ImagePart],
     pub stream: bool,
 }
 
 impl Arguments<'_> {
     fn through_input(&self) -> bool {
-        self.message.len() > LONGEST_ARGUMENT || self.message.contains('\0')
+        !self.images.is_empty() || self.message.len() > LONGEST_ARGUMENT || self.message.contains('\0')
     }
 
     /// The words after the program's name.
@@ -67,11 +69,23 @@ impl Arguments<'_> {
         words
     }
 
-    /// What goes through standard input.
+    /// What goes through standard input: the pictures, then the text.
     pub fn input(&self) -> Option<String> {
-        let message = json!({"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": self.message}]}});
-        self.through_input().then(|| format!("{message}\n"))
+        if !self.through_input() {
+            return None;
+        }
+        let mut content: Vec<Value> = self.images.iter().map(picture).collect();
+        // Models refuse an empty text.
+        if !self.message.is_empty() {
+            content.push(json!({"type": "text", "text": self.message}));
+        }
+        let message = json!({"type": "user", "message": {"role": "user", "content": content}});
+        Some(format!("{message}\n"))
     }
+}
+
+fn picture(image: &ImagePart) -> Value {
+    json!({"type": "image", "source": {"type": "base64", "media_type": image.mime_type, "data": &*image.data}})
 }
 
 #[cfg(test)]
@@ -82,7 +96,7 @@ mod tests {
 
     fn words(message: &str, offered: Offered, stream: bool, begun: bool) -> Vec<String> {
         let session = Session { id: uuid::Uuid::nil(), begun, settings: Some("/h/s.json".into()) };
-        let arguments = Arguments { model: "sonnet", permission_mode: "bypassPermissions", session: &session, offered, message, stream };
+        let arguments = Arguments { model: "sonnet", permission_mode: "bypassPermissions", session: &session, offered, message, images: &[], stream };
         assert_eq!(arguments.input().is_some(), arguments.through_input());
         arguments.words().into_iter().map(|word| word.into_string().unwrap()).collect()
     }
@@ -106,6 +120,26 @@ mod tests {
         assert_eq!(off(Offered { run: false, ..ALL }).unwrap(), "Bash");
         assert_eq!(off(Offered { read: true, ..none }).unwrap(), "Bash,Edit,Write,WebFetch,WebSearch,NotebookEdit");
         assert_eq!(off(ALL), None);
+    }
+
+    #[test]
+    fn pictures_go_before_the_text_through_standard_input() {
+        let session = Session { id: uuid::Uuid::nil(), begun: true, settings: None };
+        let images = [("image/jpeg", "aGk="), ("image/png", "eW91")].map(|(mime_type, data)| ImagePart { mime_type: mime_type.into(), data: data.into() });
+        for (message, text) in [("What is this?", Some(json!({"type": "text", "text": "What is this?"}))), ("", None)] {
+            let arguments =
+                Arguments { model: "opus", permission_mode: "bypassPermissions", session: &session, offered: ALL, message, images: &images, stream: false };
+            let words = arguments.words().into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ");
+            let expected = "-p --output-format stream-json --model opus --permission-mode bypassPermissions --verbose \
+                            --resume 00000000-0000-0000-0000-000000000000 --input-format stream-json";
+            assert_eq!(words, expected);
+            let input = arguments.input().unwrap();
+            assert_eq!(input.find('\n'), Some(input.len() - 1), "it is one line");
+            let picture = |kind: &str, data: &str| json!({"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}});
+            let content: Vec<Value> = [picture("image/jpeg", "aGk="), picture("image/png", "eW91")].into_iter().chain(text).collect();
+            let expected = json!({"type": "user", "message": {"role": "user", "content": content}});
+            assert_eq!(serde_json::from_str::<Value>(&input).unwrap(), expected);
+        }
     }
 
     #[test]

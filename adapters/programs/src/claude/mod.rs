@@ -4,20 +4,21 @@ mod account;
 mod arguments;
 mod home;
 mod output;
+mod record;
 
 pub use account::auth_status;
 
-use crate::{Ground, ProgramsOptions, environment, lines, offered::Offered, program, streamed};
+use crate::{Ground, ProgramsOptions, environment, lines, offered::Offered, program, question::Question, streamed};
 use arguments::Arguments;
 use async_trait::async_trait;
 use goclaw_ports::{
     Result,
     llm::{ChatEvent, ChatRequest, ChatResponse, ChatStream, Conversation, LONGEST_ANSWER, LlmError, LlmErrorKind, ModelInfo, Provider, ProviderSpec},
-    sessions::MessageRole,
 };
 use goclaw_process::{Captured, Group};
 use home::Home;
 use output::{Output, Said};
+use record::Recording;
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -63,6 +64,7 @@ struct Asking {
     hooks_directory: PathBuf,
     environment: Vec<(String, String)>,
     ground: Arc<dyn Ground>,
+    recording: Recording,
     idle: Duration,
     at_once: Semaphore,
     /// One question at a time in each directory.
@@ -80,6 +82,7 @@ impl ClaudeCli {
             hooks_directory: options.hooks_directory.clone(),
             environment: environment::of_claude(&options.environment),
             ground: options.ground.clone(),
+            recording: Recording::of(&options.environment),
             idle: options.idle_timeout,
             at_once: Semaphore::new(AT_ONCE),
             turns: Mutex::default(),
@@ -143,10 +146,11 @@ impl Asking {
         if !MODELS.iter().any(|(known, _)| *known == model) {
             return Err(self.failure(LlmErrorKind::Model, &format!("{model} is no model of Claude's command line: it takes sonnet, opus or haiku")));
         }
-        let (prompt, message) = question(&request);
+        let Question { prompt, text, images } = Question::of(&request);
         // A question that belongs to no conversation has a directory of its own, which goes away with it.
         let alone = Conversation { tenant: goclaw_ports::TenantId::MASTER, session_key: format!("once-{}", uuid::Uuid::new_v4()) };
-        let home = self.home(request.conversation.as_ref().unwrap_or(&alone));
+        let lasting = request.conversation.as_ref().filter(|conversation| !conversation.session_key.is_empty());
+        let home = self.home(lasting.unwrap_or(&alone));
         let turn = self.turn(&home.directory);
         let _turn = tokio::select! {
             turn = turn.lock() => turn,
@@ -162,7 +166,8 @@ impl Asking {
             permission_mode: &self.permission_mode,
             session: &session,
             offered: Offered::of(&request.tools),
-            message: &message,
+            message: &text,
+            images: &images,
             stream: request.stream,
         };
         let answered = tokio::select! {
@@ -170,7 +175,7 @@ impl Asking {
             // The program ends with whoever asked.
             () = events.closed() => Ok(None),
         };
-        if request.conversation.is_none() {
+        if lasting.is_none() {
             // What stays of it is found by nobody.
             let _ = tokio::task::spawn_blocking(move || prepared.forget_all()).await;
         }
@@ -182,9 +187,11 @@ impl Asking {
 
     /// Runs the program to its end and passes on what it says meanwhile.
     async fn run(&self, home: &Home, arguments: &Arguments<'_>, events: &Events) -> Result<ChatResponse, LlmError> {
+        let (words, input) = (arguments.words(), arguments.input());
+        let mut record = self.recording.begin(&home.directory).await;
+        record.asked(&words, input.as_ref().map(String::len)).await;
         let mut command = Command::new(&self.program);
-        command.args(arguments.words()).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value))).current_dir(&home.directory);
-        let input = arguments.input();
+        command.args(words).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value))).current_dir(&home.directory);
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
         let not_started = |why: &str| self.failure(LlmErrorKind::Other, &format!("the program cannot be started: {why}"));
         let mut group = Group::spawn(&mut command).map_err(|error| not_started(&error.to_string()))?;
@@ -207,7 +214,9 @@ impl Asking {
                     Ok(Ok(false)) => return Ok(()),
                     Ok(Ok(true)) => {}
                 }
-                for said in output.line(&std::mem::take(&mut line)) {
+                let read = std::mem::take(&mut line);
+                record.add("said", &read).await;
+                for said in output.line(&read) {
                     if output.size() > LONGEST_ANSWER {
                         return Err(self.failure(LlmErrorKind::Other, "the answer is too long"));
                     }
@@ -238,6 +247,14 @@ impl Asking {
         // Its outputs are closed; a program that goes on all the same is not waited for.
         let status = timeout(LAST_WORDS, group.wait()).await;
         let success = matches!(&status, Ok(Ok(status)) if status.success());
+        record.add("complained", &complaint.kept).await;
+        let ended = match &status {
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("not within {LAST_WORDS:?}"),
+        };
+        record.add("ended", ended.as_bytes()).await;
+        record.end().await;
         output.end(success).map_err(|reported| {
             let complaint = String::from_utf8_lossy(&complaint.kept);
             let why = if reported.is_empty() { complaint.trim() } else { &reported };
@@ -249,21 +266,6 @@ impl Asking {
         let text: String = text.chars().take(TOLD).collect();
         LlmError { kind, status: None, text: format!("{}: {text}", self.name), retry_after: None }
     }
-}
-
-/// The system prompt, and what was said since the model last spoke.
-fn question(request: &ChatRequest) -> (String, String) {
-    let prompt = request.messages.iter().rev().find(|message| message.role == MessageRole::System).map(|message| message.content.clone());
-    let mut said: Vec<&str> = request
-        .messages
-        .iter()
-        .rev()
-        .take_while(|message| message.role != MessageRole::Assistant)
-        .filter(|message| message.role == MessageRole::User)
-        .map(|message| message.content.as_str())
-        .collect();
-    said.reverse();
-    (prompt.unwrap_or_default(), said.join("\n\n"))
 }
 
 /// What kind of failure a text tells of.
@@ -290,21 +292,6 @@ fn kind_of(text: &str) -> LlmErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use goclaw_ports::sessions::ChatMessage;
-
-    #[test]
-    fn the_question_is_what_was_said_since_the_model_spoke() {
-        let messages = [
-            (MessageRole::System, "be a fox"),
-            (MessageRole::User, "old"),
-            (MessageRole::Assistant, "yes"),
-            (MessageRole::User, "new"),
-            (MessageRole::User, "and newer"),
-        ];
-        let messages = messages.map(|(role, text)| ChatMessage::new(role, text)).into();
-        let request = ChatRequest { messages, ..ChatRequest::default() };
-        assert_eq!(question(&request), ("be a fox".to_owned(), "new\n\nand newer".to_owned()));
-    }
 
     #[test]
     fn failures_are_told_apart() {

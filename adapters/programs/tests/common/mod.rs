@@ -5,6 +5,7 @@ use futures_util::StreamExt;
 use goclaw_ports::{
     TenantId,
     llm::{ChatEvent, ChatRequest, ChatResponse, Conversation, LlmError, Provider, ProviderFactory, ProviderSpec, ToolDefinition},
+    media::ImagePart,
     sessions::{ChatMessage, MessageRole},
 };
 use goclaw_programs::{Ground, ProgramsOptions};
@@ -113,6 +114,18 @@ pub fn question(session: &str, text: &str) -> ChatRequest {
         conversation: Some(Conversation { tenant: TenantId::MASTER, session_key: session.into() }),
         ..ChatRequest::default()
     }
+}
+
+/// A question of the session about these pictures.
+pub fn shown(session: &str, text: &str, pictures: &[ImagePart]) -> ChatRequest {
+    let mut asking = question(session, text);
+    asking.messages.last_mut().unwrap().images = pictures.to_vec();
+    asking
+}
+
+/// A picture with these bytes, which are in base64.
+pub fn picture(mime_type: &str, data: &str) -> ImagePart {
+    ImagePart { mime_type: mime_type.into(), data: data.into() }
 }
 
 /// The pieces of an answer, and the whole.
