@@ -115,7 +115,7 @@ impl Providers {
     /// `Forbidden` below admin, `Invalid` for bad fields.
     pub async fn create(&self, caller: &Caller, new: NewProvider) -> Result<ProviderView> {
         admin(caller)?;
-        new.check(caller.tenant, &*self.factory)?;
+        new.check(caller.tenant)?;
         let _held = self.held(caller.tenant, &new.provider_type).await?;
         let key = new.api_key.as_deref().filter(|key| !key.is_empty() && *key != MASK).map(|key| SecretString::from(key.to_owned()));
         let row = loop {
@@ -126,6 +126,7 @@ impl Providers {
                 let mut patch = ProviderPatch { api_key: self.seal(caller.tenant, existing.id, key.as_ref())?, ..new.as_patch() };
                 keep_own_settings(&existing, &mut patch);
                 self.check_pool(&patched(&existing, &patch)).await?;
+                new.check_addresses(caller.tenant, &*self.factory)?;
                 match self.store.update(caller.tenant, existing.id, &patch, self.clock.now()).await? {
                     Some(row) => break row,
                     None => continue,
@@ -137,6 +138,7 @@ impl Providers {
             let id = ProviderId(self.ids.row());
             let row = new.as_row(id, caller.tenant, self.seal(caller.tenant, id, key.as_ref())?, self.clock.now());
             self.check_pool(&row).await?;
+            new.check_addresses(caller.tenant, &*self.factory)?;
             match self.store.insert(caller.tenant, &row).await {
                 Ok(()) => break row,
                 // Somebody else stored that name in the meantime: overwrite theirs.

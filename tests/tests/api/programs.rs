@@ -161,6 +161,10 @@ on_both_editions! {
             let refused = client.post("/v1/providers", &row("another", true)).await.expect_error(409);
             assert_eq!(refused, ("Claude CLI provider already exists: only one is allowed per instance".to_owned(), "ALREADY_EXISTS".to_owned()));
         }
+        // What else is wrong with it is said later.
+        let mut wrong = row("another", true);
+        wrong["settings"] = json!({"embedding": {"enabled": true, "dimensions": 1}});
+        b.post("/v1/providers", &wrong).await.expect_error(409);
         assert_eq!(b.get("/v1/providers").await.expect(200)["providers"], json!([]));
         // It may be written again, and once it is gone another one may be made: of many at once, one is.
         assert_eq!(a.post("/v1/providers", &row("cli", true)).await.expect(201)["id"], made["id"]);

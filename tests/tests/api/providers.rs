@@ -1,7 +1,7 @@
 //! `/v1/providers`.
 
 use crate::common::{Tenants, ask, create_agent_with};
-use goclaw_tests::{Answer, Http, Server};
+use goclaw_tests::{Answer, Http, Server, eventually};
 use serde_json::{Value, json};
 
 const UNKNOWN: &str = "01930000-0000-7000-8000-000000000000";
@@ -86,6 +86,10 @@ on_both_editions! {
             let (text, code) = server.owner().post("/v1/providers", &body).await.expect_error(400);
             assert_eq!(code, "INVALID_REQUEST", "{body}: {text}");
         }
+        for dimensions in [json!(768.5), json!("1536"), json!(-1), json!(1e30), json!([1536]), json!(true)] {
+            let body = json!({"name": "p", "provider_type": "openai_compat", "settings": {"embedding": {"enabled": true, "dimensions": dimensions}}});
+            assert_eq!(server.owner().post("/v1/providers", &body).await.expect_error(400).0, "invalid request: embedding.dimensions must be 1536", "{dimensions}");
+        }
         for (base, why) in [
             ("http://169.254.169.254/", "provider URL cannot point to 169.254.169.254"), ("http://[::ffff:10.0.0.1]/", "provider URL cannot point to private network: 10.0.0.1"),
             ("ftp://x", "provider URL must use http or https scheme, got \"ftp\""), ("http://LOCALHOST:1", "provider URL cannot point to localhost"),
@@ -128,6 +132,9 @@ on_both_editions! {
         let made = create(&server.owner(), &openai("mine")).await;
         let put = async |body: Value| server.owner().put(&path(&made), &body).await;
         assert_eq!(put(json!({"api_key": "***", "display_name": "N", "tenant_id": UNKNOWN, "created_at": "x"})).await.expect(200), json!({"status": "updated"}));
+        eventually("the keys that it may not name are in the log", async || {
+            server.log().lines().any(|line| line.contains("security.keys_ignored") && line.contains("tenant_id") && line.contains("created_at") && !line.contains(UNKNOWN))
+        }).await;
         put(json!({"api_key": ""})).await.expect(200);
         put(json!({"provider_type": "openai_compat", "settings": {"unknown": {"kept": true}}})).await.expect(200);
         let shown = server.owner().get(&path(&made)).await.expect(200);

@@ -13,9 +13,13 @@ use goclaw_ports::{
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The only vector length that memory search works with.
 const EMBEDDING_DIMENSIONS: i64 = 1536;
+/// How many of the keys that an update may not name are logged, and how many characters of each.
+const LOGGED: usize = 10;
+const LOGGED_CHARS: usize = 50;
 
 /// A provider, as the wire shows it. Its key never leaves the server.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -73,7 +77,7 @@ pub struct NewProvider {
     pub settings: Option<JsonObject>,
 }
 
-/// Changes to a provider. Keys that are left out change nothing; other keys are ignored.
+/// Changes to a provider. Keys that are left out change nothing; other keys are ignored, and named in the log.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the fields are those of ProviderRow")]
@@ -88,11 +92,15 @@ pub struct ProviderUpdate {
     pub enabled: Option<bool>,
     /// Replaces the settings as a whole.
     pub settings: Option<JsonObject>,
+    /// What no request may change.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub others: JsonObject,
 }
 
 impl NewProvider {
-    /// Refuses what cannot be stored.
-    pub(super) fn check(&self, tenant: TenantId, factory: &dyn ProviderFactory) -> Result<()> {
+    /// Refuses what cannot be stored, but for what [`NewProvider::check_addresses`] sees to.
+    pub(super) fn check(&self, tenant: TenantId) -> Result<()> {
         if self.name.is_empty() {
             return Err(Error::required("name"));
         }
@@ -101,7 +109,11 @@ impl NewProvider {
             return Err(Error::invalid(message::unsupported_provider_type()));
         }
         check_display_name(&self.display_name)?;
-        programs::check_settings(tenant, &self.provider_type, self.settings.as_ref())?;
+        programs::check_settings(tenant, &self.provider_type, self.settings.as_ref())
+    }
+
+    /// Refuses vectors of a length that nothing works with, and addresses where nothing may be asked. This comes last.
+    pub(super) fn check_addresses(&self, tenant: TenantId, factory: &dyn ProviderFactory) -> Result<()> {
         check_embedding(self.settings.as_ref(), factory, tenant, &self.provider_type)?;
         check_base(factory, tenant, &self.provider_type, &self.api_base)
     }
@@ -144,6 +156,10 @@ impl ProviderUpdate {
         if let Some(name) = &self.name {
             check_name(name)?;
         }
+        if !self.others.is_empty() {
+            let keys: Vec<_> = self.others.keys().take(LOGGED).map(|key| key.chars().take(LOGGED_CHARS).collect::<String>()).collect();
+            tracing::warn!(provider = before.name, ignored = ?keys, "security.keys_ignored: an update names what it may not change");
+        }
         check_display_name(self.display_name.as_deref().unwrap_or_default())?;
         programs::check_settings(before.tenant_id, &before.provider_type, self.settings.as_ref())?;
         check_embedding(self.settings.as_ref(), factory, before.tenant_id, &before.provider_type)?;
@@ -181,13 +197,12 @@ fn check_display_name(name: &str) -> Result<()> {
 
 fn check_embedding(settings: Option<&JsonObject>, factory: &dyn ProviderFactory, tenant: TenantId, provider_type: &str) -> Result<()> {
     let Some(embedding) = settings.and_then(|settings| settings.get("embedding")) else { return Ok(()) };
-    let enabled = embedding.get("enabled").and_then(serde_json::Value::as_bool).unwrap_or(false);
-    match embedding.get("dimensions").and_then(serde_json::Value::as_i64) {
-        Some(dimensions) if enabled && dimensions != 0 && dimensions != EMBEDDING_DIMENSIONS => {
-            Err(Error::invalid_request(format!("embedding.dimensions must be {EMBEDDING_DIMENSIONS}")))
-        }
-        _ => check_base(factory, tenant, provider_type, embedding.get("api_base").and_then(serde_json::Value::as_str).unwrap_or_default()),
+    let enabled = embedding.get("enabled").and_then(Value::as_bool).unwrap_or(false);
+    let fits = |dimensions: &Value| dimensions.is_null() || matches!(dimensions.as_i64(), Some(0 | EMBEDDING_DIMENSIONS));
+    if enabled && !embedding.get("dimensions").is_none_or(fits) {
+        return Err(Error::invalid_request(format!("embedding.dimensions must be {EMBEDDING_DIMENSIONS}")));
     }
+    check_base(factory, tenant, provider_type, embedding.get("api_base").and_then(Value::as_str).unwrap_or_default())
 }
 
 fn check_base(factory: &dyn ProviderFactory, tenant: TenantId, provider_type: &str, base: &str) -> Result<()> {
