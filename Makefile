@@ -88,6 +88,7 @@ crates: ## Report how many crates there are, and what takes how long to compile
 torture: ## Attack the gateway on both editions: kills, databases, disks, clients, clocks, models (docs/torture.md)
 	$(CARGO) build $(CARGO_FLAGS) --workspace --bins
 	$(BENCH_POSTGRES) $(DEBUG_BINARIES)/torture $(ARGS)
+	$(if $(ARGS),,@$(MAKE) fuzz-api)
 
 fmt: ## Format the code
 	$(CARGO) fmt --all
@@ -96,9 +97,10 @@ lint: ## Check format and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 
-deny: ## Check licences, banned crates and sources of the dependencies
-	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny' >&2; exit 1; }
+deny: ## Check licences, banned crates and sources of the dependencies, and whether each is used
+	@for tool in deny machete; do command -v cargo-$$tool >/dev/null || { echo "cargo-$$tool is missing: cargo install --locked cargo-$$tool" >&2; exit 1; }; done
 	$(CARGO) deny --all-features check licenses bans sources
+	$(CARGO) machete
 
 openapi: ## Write docs/openapi.json anew and say what changed
 	@before=$$(mktemp) && trap 'rm -f "$$before"' EXIT && { cp docs/openapi.json "$$before" 2>/dev/null || true; } && \

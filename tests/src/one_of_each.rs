@@ -54,6 +54,12 @@ impl Names {
         names.get(turn % names.len().max(1)).map(String::as_str)
     }
 
+    /// How many turns it takes until every name was there.
+    #[must_use]
+    pub fn turns(&self) -> usize {
+        self.0.values().map(Vec::len).max().unwrap_or_default()
+    }
+
     /// All names of this kind.
     #[must_use]
     pub fn all(&self, kind: &str) -> &[String] {
@@ -215,7 +221,8 @@ async fn platform(server: &Server, admin: &Http, socket: &mut WsClient, names: &
     names.add("api_key", text(&key["id"]));
     admin.put("/v1/system-configs/key-of-a", &json!({"value": "Quokka"})).await.expect(200);
     names.add("config", "key-of-a");
-    socket.call("api_keys.create", &json!({"name": "Axolotl's second", "scopes": ["operator.read"]})).await.expect("a key");
+    let second = json!({"name": "Axolotl's second", "scopes": ["operator.read"]});
+    names.add("api_key", text(&socket.call("api_keys.create", &second).await.expect("a key")["id"]));
 }
 
 /// A session of `mai-of-a` with the owl, and what it left behind.

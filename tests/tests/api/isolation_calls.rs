@@ -64,6 +64,14 @@ pub enum Call {
 }
 
 impl Call {
+    /// The operation or method.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rest { id, .. } | Self::Form { id, .. } => id,
+            Self::Rpc { method, .. } => method,
+        }
+    }
+
     /// Whether it tells of the installation itself, and so something else every time.
     pub fn tells_of_the_moment(&self) -> bool {
         match self {

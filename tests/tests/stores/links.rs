@@ -116,7 +116,7 @@ on_both_databases! {
         let stored = link(fox, owl);
         db.stores.links.insert(a, &stored).await.unwrap();
         assert_eq!(db.stores.links.find(b, stored.id).await.unwrap(), None);
-        assert!(ids(&db, b, fox, LinkSide::All).await.is_empty());
+        assert!(db.stores.links.list(b, fox, LinkSide::All).await.unwrap().is_empty());
         let patch = LinkPatch { status: Some(LinkStatus::Disabled), ..LinkPatch::default() };
         assert!(!db.stores.links.update(b, stored.id, &patch, at(1)).await.unwrap());
         assert!(!db.stores.links.delete(b, stored.id).await.unwrap());
