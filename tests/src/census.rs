@@ -73,6 +73,18 @@ pub fn children(pid: u32) -> Vec<u32> {
     all.filter(|child| parent(*child) == Some(pid)).collect()
 }
 
+/// Whether a process is there and has not ended; one that nobody has waited for has.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid, 0).is_some_and(|state| state != "Z")
+}
+
+/// The command line of a process; "" if it is gone.
+#[must_use]
+pub fn command(pid: u32) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).replace('\0', " ").trim_end().to_owned()
+}
+
 /// The processes one of whose arguments is exactly this.
 #[must_use]
 pub fn with_argument(argument: &str) -> Vec<u32> {
@@ -90,9 +102,14 @@ pub fn resident(pid: u32) -> u64 {
 }
 
 fn parent(pid: u32) -> Option<u32> {
+    stat(pid, 1)?.parse().ok()
+}
+
+/// A field of what the kernel says of a process, counted from the one after its name: state, parent.
+fn stat(pid: u32, field: usize) -> Option<String> {
     // The name, in parentheses, may hold anything.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(field).map(str::to_owned)
 }
 
 fn entries(directory: &str) -> Vec<std::path::PathBuf> {

@@ -52,6 +52,8 @@ pub const fn errors(what: &'static str, comment: &'static str) -> Measure {
     Measure { what, unit: Unit::Count, lite: Target::AtMost(0.0), standard: Target::AtMost(0.0), comment }
 }
 
+const BARE: &str = "actix and reqwest with nothing in between, in the same run";
+
 /// What is measured of whole answers.
 struct Whole {
     /// What the model takes.
@@ -60,9 +62,10 @@ struct Whole {
     stream: bool,
     p50: Measure,
     p99: Measure,
-    /// What the least adds that can stand in between, for models whose callers leave the cores alone.
-    bare: Option<Measure>,
+    /// What the least adds that can stand in between.
+    bare: Measure,
     rate: Measure,
+    bare_rate: Measure,
     errors: Measure,
 }
 
@@ -72,8 +75,9 @@ static USUAL: Whole = Whole {
     stream: false,
     p50: added("chat, model takes 1 s: added p50", 2.0, "50 callers without a pause; through the gateway − direct"),
     p99: added("chat, model takes 1 s: added p99", 10.0, "the same"),
-    bare: Some(reported("chat, model takes 1 s: added p50, bare proxy", Unit::Ms, "actix and reqwest with nothing in between, in the same run")),
+    bare: reported("chat, model takes 1 s: added p50, bare proxy", Unit::Ms, BARE),
     rate: reported("chat, model takes 1 s", Unit::PerSecond, "at most 50/s by construction; p50 / p99"),
+    bare_rate: reported("chat, model takes 1 s, bare proxy", Unit::PerSecond, BARE),
     errors: errors("chat, model takes 1 s: errors", "anything but 200"),
 };
 static FAST_MODEL: Whole = Whole {
@@ -82,8 +86,9 @@ static FAST_MODEL: Whole = Whole {
     stream: false,
     p50: reported("chat, model takes 100 ms: added p50", Unit::Ms, "50 callers without a pause; through the gateway − direct"),
     p99: reported("chat, model takes 100 ms: added p99", Unit::Ms, "the same"),
-    bare: None,
+    bare: reported("chat, model takes 100 ms: added p50, bare proxy", Unit::Ms, BARE),
     rate: reported("chat, model takes 100 ms", Unit::PerSecond, "at most 500/s by construction; p50 / p99"),
+    bare_rate: reported("chat, model takes 100 ms, bare proxy", Unit::PerSecond, BARE),
     errors: errors("chat, model takes 100 ms: errors", "anything but 200"),
 };
 static INSTANT: Whole = Whole {
@@ -92,8 +97,9 @@ static INSTANT: Whole = Whole {
     stream: false,
     p50: reported("chat, instant model: added p50", Unit::Ms, "50 callers without a pause: the cores are full; through the gateway − direct"),
     p99: reported("chat, instant model: added p99", Unit::Ms, "the same"),
-    bare: None,
+    bare: reported("chat, instant model: added p50, bare proxy", Unit::Ms, BARE),
     rate: runs_per_second("chat, instant model", "runs per second, each stored with session and trace; p50 / p99"),
+    bare_rate: reported("chat, instant model, bare proxy", Unit::PerSecond, BARE),
     errors: errors("chat, instant model: errors", "anything but 200"),
 };
 static STREAMED: Whole = Whole {
@@ -102,15 +108,16 @@ static STREAMED: Whole = Whole {
     stream: true,
     p50: reported("chat as SSE, instant model: added p50", Unit::Ms, "50 callers without a pause, 8 chunks at once; until the stream has ended"),
     p99: reported("chat as SSE, instant model: added p99", Unit::Ms, "the same"),
-    bare: None,
+    bare: reported("chat as SSE, instant model: added p50, bare proxy", Unit::Ms, BARE),
     rate: reported("chat as SSE, instant model", Unit::PerSecond, "runs per second; p50 / p99"),
+    bare_rate: reported("chat as SSE, instant model, bare proxy", Unit::PerSecond, BARE),
     errors: errors("chat as SSE, instant model: errors", "anything but 200"),
 };
 
 static PIECE_P50: Measure =
     reported("200 streams: added per chunk, p50", Unit::Ms, "answers of 10 s, a chunk every 20 ms, 20 begin and end each second; through the gateway − direct");
 static PIECE_P99: Measure = added("200 streams: added per chunk, p99", 1.0, "the same");
-static BARE_P99: Measure = reported("200 streams: added per chunk, p99, bare proxy", Unit::Ms, "actix and reqwest with nothing in between, in the same run");
+static BARE_P99: Measure = reported("200 streams: added per chunk, p99, bare proxy", Unit::Ms, BARE);
 static BURST_P50: Measure =
     reported("200 streams begun at once: added per chunk, p50", Unit::Ms, "answers of 2 s, all begun within 0.5 s; through the gateway − direct");
 static BURST_P99: Measure = reported("200 streams begun at once: added per chunk, p99", Unit::Ms, "the same");
@@ -160,18 +167,21 @@ impl Asking<'_> {
     /// # Errors
     /// If they do not come.
     pub async fn whole(&self, table: &mut Table, gateway: &Gateway) -> Result<()> {
+        let bare = Bare::proxy(self.upstream.port(), PATH)?;
         for measured in [&USUAL, &FAST_MODEL, &INSTANT, &STREAMED] {
             let (through, direct) = (self.through(gateway, measured.stream), self.direct(measured.stream));
+            let past = self.to(bare.port(), measured.stream);
             self.upstream.answer(Duration::ZERO, PIECES, Duration::ZERO);
             // The first run prepares the user's files.
             self.through(gateway, false).probe("choices").await.context("a first chat")?;
             self.direct(false).probe(TEXT).await.context("the model")?;
             self.upstream.answer(measured.delay, PIECES, Duration::ZERO);
-            let (mut ours, mut models) = (Load::default(), Load::default());
+            let (mut ours, mut models, mut passed) = (Load::default(), Load::default(), Load::default());
             let (warm_up, window) = (measured.delay + self.effort.time(WARM_UP), measured.delay + self.effort.time(measured.window));
             for _ in 0..ROUNDS {
                 models.add(spread(&direct, CONCURRENT, measured.delay, warm_up, window).await?);
                 ours.add(spread(&through, CONCURRENT, measured.delay, warm_up, window).await?);
+                passed.add(spread(&past, CONCURRENT, measured.delay, warm_up, window).await.context("through the bare proxy")?);
             }
             let mut put = |measure: &'static Measure, share: f64, load: &Load| {
                 let (with, without) = (load.latencies.percentile(share), models.latencies.percentile(share));
@@ -179,12 +189,9 @@ impl Asking<'_> {
             };
             put(&measured.p50, 0.5, &ours);
             put(&measured.p99, 0.99, &ours);
-            if let Some(measure) = &measured.bare {
-                let bare = Bare::proxy(self.upstream.port(), PATH)?;
-                let passed = spread(&self.to(bare.port(), false), CONCURRENT, measured.delay, warm_up, window).await.context("through the bare proxy")?;
-                put(measure, 0.5, &passed);
-            }
+            put(&measured.bare, 0.5, &passed);
             table.put(&measured.rate, self.edition, ours.rate(), ours.percentiles());
+            table.put(&measured.bare_rate, self.edition, passed.rate(), passed.percentiles());
             self.failures(table, &measured.errors, ours.failures, models.failures);
         }
         Ok(())

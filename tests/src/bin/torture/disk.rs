@@ -18,6 +18,8 @@ const MEGABYTES: usize = 48;
 /// How long the disk stays full.
 const FULL: Duration = Duration::from_millis(1_500);
 const WRITES: usize = 40;
+/// How many agents a database may find room for on a full disk, at most.
+const AGENTS: usize = 5_000;
 /// How large the uploads are that there is no room for: what the gateway itself gives up now and then is less.
 const PROBE: usize = 4 << 20;
 
@@ -37,11 +39,15 @@ pub async fn attack(edition: Edition, options: &Options) -> Outcome {
         let clients = load.begin(&server, round).await;
         within("acknowledged writes", load.recorder.wait_for(load.recorder.count() + WRITES)).await;
         disk.fill();
-        full(&server, edition, round, &mut outcome).await;
+        let made = full(&server, edition, round, &mut outcome).await;
         sleep(FULL).await;
         disk.free();
         eventually("writes when there is room again", async || upload(&server).await.is_some_and(|reply| reply.status == 200)).await;
         within("acknowledged writes when there is room again", load.recorder.wait_for(load.recorder.count() + WRITES)).await;
+        for agent in made {
+            let gone = server.owner().delete(&format!("/v1/agents/{agent}")).await;
+            outcome.hold(gone.status == 200, || format!("an agent that was made on a full disk answered its removal with {}: {}", gone.status, gone.text()));
+        }
         drop(clients);
         outcome.find_all(remains::quiet(&server, &load, round).await);
         outcome.find_all(read_back(&server, &load).await);
@@ -70,31 +76,33 @@ async fn upload(server: &Server) -> Option<Reply> {
     server.gateway_user("filler").attempt_upload("/v1/media/upload", "probe.txt", &vec![b'x'; PROBE]).await
 }
 
-/// While the disk is full the gateway lives, reads, and says clearly that it cannot write.
-async fn full(server: &Server, edition: Edition, round: usize, outcome: &mut Outcome) {
-    let refused = upload(server).await;
-    let status = refused.as_ref().map(|reply| reply.status);
-    let text = refused.map(|reply| reply.text()).unwrap_or_default();
-    outcome.hold(status == Some(503), || format!("an upload that the disk has no room for answered {status:?}: {text}"));
+/// While the disk is full the gateway lives, reads, and says clearly that it cannot write. Answers with the agents that it could make.
+async fn full(server: &Server, edition: Edition, round: usize, outcome: &mut Outcome) -> Vec<String> {
+    let refused = upload(server).await.map(|reply| (reply.status, reply.text()));
+    outcome.hold(refused.as_ref().is_some_and(says_so), || format!("an upload that the disk has no room for answered {refused:?}"));
+    let mut made = Vec::new();
     if edition == Edition::Lite {
         // The log that it writes ahead has some room left; then it refuses.
-        let mut last = (0, String::new());
-        for n in 0..200 {
-            let body = json!({"agent_key": format!("full{round}-{n}"), "display_name": "x".repeat(200), "frontmatter": "y".repeat(4_000)});
+        let refused = loop {
+            let body = json!({"agent_key": format!("full{round}-{}", made.len()), "display_name": "x".repeat(200), "frontmatter": "y".repeat(4_000)});
             let reply = server.owner().post("/v1/agents", &body).await;
-            last = (reply.status, reply.text());
-            if reply.status == 201 {
-                server.owner().delete(&format!("/v1/agents/{}", reply.json()["id"].as_str().unwrap_or_default())).await;
-            } else {
-                break;
+            if reply.status != 201 || made.len() == AGENTS {
+                break (reply.status, reply.text());
             }
-        }
-        outcome.hold(last.0 == 201 || last.0 == 503, || format!("a write on a full disk answered {}: {}", last.0, last.1));
+            made.push(reply.json()["id"].as_str().unwrap_or_default().to_owned());
+        };
+        outcome.hold(says_so(&refused), || format!("a write on a full disk, after {} more, answered {refused:?}", made.len()));
     }
     let health = server.anonymous().get("/health").await.status;
     outcome.hold(health == 200, || format!("/health on a full disk answered {health}"));
     let read = server.owner().get("/v1/agents").await;
     outcome.hold(read.status == 200, || format!("reading on a full disk answered {}: {}", read.status, read.text()));
+    made
+}
+
+/// Whether an answer says that there is no room.
+fn says_so((status, text): &(u16, String)) -> bool {
+    *status == 503 && text.contains("disk is full or cannot be written")
 }
 
 /// A gateway that cannot write its data directory says so and ends, or goes on without it; it takes no harm.
@@ -113,12 +121,16 @@ async fn read_only(server: &mut Server, disk: &SmallDisk, edition: Edition, outc
     } else {
         server.restart().await;
         let refused = upload(server).await.map(|reply| (reply.status, reply.text()));
-        outcome.hold(refused.as_ref().is_some_and(|(status, _)| *status >= 500), || format!("an upload into a read-only directory answered {refused:?}"));
+        outcome.hold(refused.as_ref().is_some_and(says_so), || format!("an upload into a read-only directory answered {refused:?}"));
         let read = server.owner().get("/v1/agents").await.status;
         outcome.hold(read == 200, || format!("reading beside a read-only directory answered {read}"));
-        server.stop().await;
     }
     disk.set_read_only(false).unwrap_or_else(|error| panic!("the directory stays read-only: {error}"));
+    if edition == Edition::Standard {
+        let taken = upload(server).await.map(|reply| (reply.status, reply.text()));
+        outcome.hold(taken.as_ref().is_some_and(|(status, _)| *status == 200), || format!("an upload when writing is allowed again answered {taken:?}"));
+        server.stop().await;
+    }
 }
 
 /// The probes' files, which are to leave room for the next round.

@@ -7,7 +7,7 @@ use crate::{
     remains,
     report::Outcome,
 };
-use goclaw_tests::{Edition, within};
+use goclaw_tests::{Edition, census, within};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ const LEAST: usize = 10;
 const MOST: usize = 120;
 
 pub async fn attack(edition: Edition, options: &Options) -> Outcome {
+    // What outlives the gateway becomes a child of this process, whatever its name is.
+    nix::sys::prctl::set_child_subreaper(true).expect("a process may adopt");
     let (mut outcome, mut chance) = (Outcome::default(), Chance::new(options.seed));
     let mut server = setup(edition).await.start().await;
     server.owner().post("/v1/agents", &json!({"agent_key": "fox", "agent_type": "predefined"})).await.expect(201);
@@ -31,9 +33,11 @@ pub async fn attack(edition: Edition, options: &Options) -> Outcome {
         within("acknowledged writes", load.recorder.wait_for(before + LEAST + chance.below(MOST - LEAST))).await;
         // Anywhere within what goes on.
         tokio::time::sleep(Duration::from_micros(chance.below(5_000) as u64)).await;
+        let own = census::children(std::process::id());
         server.crash().await;
         within("the clients to notice", async { while clients.join_next().await.transpose().expect("clients do not fail").is_some() {} }).await;
         outcome.find_all(remains::orphans(&load.pause).await);
+        outcome.find_all(remains::strays(&own).await);
         if edition == Edition::Lite {
             outcome.find_all(remains::damages(&server.database_file()).await);
         }

@@ -29,7 +29,8 @@ pub async fn setup(edition: Edition) -> Setup {
 /// What all clients share.
 pub struct Load {
     pub recorder: Arc<Recorder>,
-    /// Whether the gateway may refuse because of something else that is broken: then a 5xx is no fault, and the client goes on.
+    /// Whether the gateway may refuse because of something else that is broken: then it is no fault that it says so, and the client
+    /// goes on. That it does not know what is wrong (500) is one.
     pub tolerant: bool,
     /// A command of agents runs this long: a number that no other process has among its arguments.
     pub pause: String,
@@ -91,7 +92,7 @@ impl Load {
             None => Err(Gone),
             Some(reply) if reply.status == status => Ok(Some(if reply.body.is_empty() { Value::Null } else { reply.json() })),
             Some(reply) => {
-                if !(self.tolerant && reply.status >= 500) {
+                if !(self.tolerant && reply.status > 500) {
                     self.recorder.fault(format!("{what} answered {}: {}", reply.status, reply.text()));
                 }
                 // Not to ask again and again while it cannot answer.
@@ -297,7 +298,7 @@ async fn exports(load: Arc<Load>, client: Http) {
                     return;
                 }
             }
-            Some(reply) if load.tolerant && reply.status >= 500 => tokio::time::sleep(Duration::from_millis(50)).await,
+            Some(reply) if load.tolerant && reply.status > 500 => tokio::time::sleep(Duration::from_millis(50)).await,
             Some(reply) => {
                 load.recorder.fault(format!("an export answered {}: {}", reply.status, reply.text()));
                 tokio::time::sleep(Duration::from_millis(50)).await;

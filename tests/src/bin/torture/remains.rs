@@ -44,15 +44,29 @@ pub async fn orphans(argument: &str) -> Vec<String> {
             return Vec::new();
         }
         if Instant::now() > deadline {
-            for pid in &left {
-                let pid = nix::unistd::Pid::from_raw(i32::try_from(*pid).unwrap_or(0));
-                // It may have ended by itself.
-                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-            }
+            left.iter().for_each(|pid| end(*pid));
             return vec!["processes that agents started outlive the gateway".to_owned()];
         }
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Children of this process that it did not have before, and that live on: the killed gateway had started them. They are ended.
+pub async fn strays(before: &[u32]) -> Vec<String> {
+    let left = || census::children(std::process::id()).into_iter().filter(|pid| !before.contains(pid) && census::is_alive(*pid)).collect::<Vec<_>>();
+    let deadline = Instant::now() + DYING;
+    while !left().is_empty() && Instant::now() < deadline {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let strays = left();
+    strays.iter().for_each(|pid| end(*pid));
+    strays.into_iter().map(|pid| format!("a process outlives the gateway: {}", census::command(pid))).collect()
+}
+
+fn end(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(0));
+    // It may have ended by itself.
+    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
 }
 
 /// Waits until nothing runs and nothing waits.
