@@ -28,9 +28,10 @@ async fn the_pool_recovers_when_the_server_cuts_every_connection() {
     stores.database.ping().await.unwrap();
 
     let client = database.client().await;
-    let cut = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and pg_terminate_backend(pid)";
-    let cut: Vec<i32> = client.query(cut, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let theirs = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+    let cut: Vec<i32> = client.query(theirs, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert!(cut.len() >= 2);
+    client.query("select pg_terminate_backend(pid) from unnest($1::int[]) as pid", &[&cut]).await.unwrap();
     // What the stores do by themselves may have opened others since.
     while client.query_one("select count(*) from pg_stat_activity where pid = any($1)", &[&cut]).await.unwrap().get::<_, i64>(0) > 0 {}
 
