@@ -1,12 +1,15 @@
 //! The writer beside the run: what does not fit waits, what cannot be stored yet waits as well, what cannot be stored at all is counted.
 
-use super::*;
+use super::{
+    writer::{BATCH_BYTES, KEPT, REFUSED},
+    *,
+};
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use goclaw_ports::{
     AgentId, Error,
     clock::{SystemClock, SystemIds},
-    events::{Attendance, Audience, EventStream},
+    events::{Attendance, Audience, Event, EventStream},
     traces::{CostFilter, CostRow, LlmCall, LlmCallFilter, LostRun, TraceFilter, TraceStatus},
     usage::{AgentUsage, SessionUsage, SessionUsageFilter, UsageKey, UsageSum, UserRequests},
 };
