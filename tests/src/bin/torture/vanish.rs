@@ -22,6 +22,8 @@ const CLIENTS: usize = 10_000;
 /// How many of them go at once; fewer, if there are so few that there would be no waves.
 const WAVE: usize = 250;
 const WAVES: usize = 4;
+/// Who hears of everything that others do is sent away if it reads too slowly: so many users hear of their own.
+const USERS: usize = 16;
 /// Of so many clients one has its agent run a command, and one is sending a file.
 const OTHERS: usize = 50;
 /// How large that file is, and how much of it comes.
@@ -35,21 +37,23 @@ const GROWTH: u64 = 80_000_000;
 pub async fn attack(edition: Edition, options: &Options) -> Outcome {
     let mut outcome = Outcome::default();
     let server = setup(edition).await.env("GOCLAW_LANE_MAIN", "1000").start().await;
-    server.owner().post("/v1/agents", &json!({"agent_key": "fox", "agent_type": "predefined"})).await.expect(201);
+    server.owner().post("/v1/agents", &json!({"agent_key": "fox", "agent_type": "predefined", "is_default": true})).await.expect(201);
     server.llm.on(|asked| {
         let pause = asked.last_user_text().strip_prefix("run ")?.to_owned();
         Some(Answer::text("I do.").and_tool("exec", &json!({"command": format!("sleep {pause} & sleep {pause}")})))
     });
+    let key = server.owner().post("/v1/api-keys", &json!({"name": "clients", "scopes": ["operator.write"]})).await.expect(201);
+    let key = key["key"].as_str().unwrap_or_default();
     let clients = options.rounds_or(CLIENTS);
     let size = WAVE.min(clients.div_ceil(WAVES));
     let begun = Instant::now();
     // The first wave opens what stays open: it is no leak.
-    outcome.find_all(wave(&server, size).await);
+    outcome.find_all(wave(&server, key, size).await);
     let before = Census::of(&server).await;
     let mut gone = size;
     while gone < clients {
         let count = size.min(clients - gone);
-        outcome.find_all(wave(&server, count).await);
+        outcome.find_all(wave(&server, key, count).await);
         gone += count;
         if gone.is_multiple_of(2_500) {
             eprintln!("torture: {}: {gone} clients have vanished", edition.name());
@@ -86,7 +90,7 @@ pub async fn attack(edition: Edition, options: &Options) -> Outcome {
 }
 
 /// So many clients come, see their answers begin, and vanish; then the answers go on to their end. Says which commands go on, too.
-async fn wave(server: &Server, count: usize) -> Vec<String> {
+async fn wave(server: &Server, key: &str, count: usize) -> Vec<String> {
     let gate = Gate::closed();
     server.llm.always(Answer::text("word ".repeat(40)).chunks(20).gated(&gate));
     let mut clients = JoinSet::new();
@@ -101,7 +105,8 @@ async fn wave(server: &Server, count: usize) -> Vec<String> {
         } else if n.is_multiple_of(2) {
             clients.spawn(listen(server.port(), n.is_multiple_of(4)));
         } else {
-            let (mut socket, session) = (server.owner_socket().await, format!("agent:fox:ws:direct:vanish-{n}"));
+            let user = json!({"token": key, "user_id": format!("user-{}", n % USERS)});
+            let (mut socket, session) = (server.connected(&user).await, format!("agent:fox:ws:direct:vanish-{n}"));
             clients.spawn(async move {
                 socket.send("chat.send", &json!({"message": "tell me", "agentId": "fox", "sessionKey": session, "stream": true})).await;
                 socket.event(|event| event["payload"]["type"] == "run.started" && event["payload"]["sessionKey"] == session.as_str()).await;
