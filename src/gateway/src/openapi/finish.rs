@@ -14,7 +14,8 @@ const FORM: &str = "multipart/form-data";
 type Object = Map<String, Value>;
 
 /// Operations whose failures have a body of their own: operation, statuses (none: all), how the answer is called.
-const OWN_ERRORS: &[(&str, &[&str], &str)] = &[("chat_completions", &[], "OpenAiError"), ("tools_invoke", &["400", "404"], "ToolError")];
+const OWN_ERRORS: &[(&str, &[&str], &str)] =
+    &[("chat_completions", &[], "OpenAiError"), ("responses_create", &[], "EitherError"), ("tools_invoke", &["400", "404"], "ToolError")];
 
 /// Operations that wait for a model, which may take too long.
 const PATIENT: &[&str] = &["chat_completions", "responses_create", "agents_wake", "agents_regenerate", "agents_resummon"];
@@ -90,6 +91,7 @@ pub(super) fn finish(paperclip: Value, mut schemas: Object) -> Value {
             "responses": {
                 "Error": error_response("Failed", &["ErrorBody"]),
                 "OpenAiError": error_response("Failed, in OpenAI's shape", &["OpenAiErrorBody"]),
+                "EitherError": error_response("Failed; in OpenAI's shape if the request is", &["ErrorBody", "OpenAiErrorBody"]),
                 "ToolError": error_response("The request is at fault, or the tool failed", &["ErrorBody", "ToolFailure"]),
             },
             "schemas": schemas,
@@ -180,7 +182,7 @@ fn errors_of(operation: &Object, route: &Route, id: &str) -> Object {
         ("400", has_role && (has_body || has_id || route.role != Some(Role::Admin))),
         ("401", has_role),
         ("403", has_role),
-        ("404", has_id || is_account || id == "responses_create" || OWN_ERRORS.iter().any(|(operation, ..)| *operation == id)),
+        ("404", has_id || is_account || OWN_ERRORS.iter().any(|(operation, ..)| *operation == id)),
         ("409", is_account || (changes && route.path != "/v1/tools/invoke")),
         // A form that is too large is a bad request.
         ("413", has_body && !has_form),
