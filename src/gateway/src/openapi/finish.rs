@@ -182,7 +182,8 @@ fn errors_of(operation: &Object, route: &Route, id: &str) -> Object {
         ("400", has_role && (has_body || has_id || route.role != Some(Role::Admin))),
         ("401", has_role),
         ("403", has_role),
-        ("404", has_id || is_account || OWN_ERRORS.iter().any(|(operation, ..)| *operation == id)),
+        // Owners may ask for a tenant that is not there.
+        ("404", has_role || has_id),
         ("409", is_account || (changes && route.path != "/v1/tools/invoke")),
         // A form that is too large is a bad request.
         ("413", has_body && !has_form),
