@@ -175,7 +175,24 @@ fn max_tokens(settings: &Settings, own: Option<&Value>) -> u32 {
     own.unwrap_or(settings.agents.max_tokens)
 }
 
-/// Whether the same question may be answered later. More than the provider tried again by itself: a garbled answer, for one.
+/// Whether the same question may be answered soon. More than the provider tried again by itself: a garbled answer, for one.
 fn worth_another_try(error: &LlmError) -> bool {
-    matches!(error.kind, LlmErrorKind::Timeout | LlmErrorKind::RateLimit | LlmErrorKind::Overloaded | LlmErrorKind::Other)
+    let passes = matches!(error.kind, LlmErrorKind::Timeout | LlmErrorKind::RateLimit | LlmErrorKind::Overloaded | LlmErrorKind::Other);
+    passes && !error.quota_used_up()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(LlmErrorKind::Overloaded, Some(503), "busy", true)]
+    #[case(LlmErrorKind::RateLimit, Some(429), "slow down", true)]
+    #[case(LlmErrorKind::RateLimit, Some(429), "usage_limit_reached", false)]
+    #[case(LlmErrorKind::Other, None, "garbled", true)]
+    #[case(LlmErrorKind::Auth, Some(401), "no", false)]
+    fn what_is_used_up_is_not_asked_for_again(#[case] kind: LlmErrorKind, #[case] status: Option<u16>, #[case] text: &str, #[case] expected: bool) {
+        assert_eq!(worth_another_try(&LlmError { kind, status, text: text.into(), retry_after: None }), expected);
+    }
 }
